@@ -1,0 +1,37 @@
+# Every target works on a fresh clone with nothing but python3 (with venv), pip and make.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+EXTRAS := flows,conic,bench,docs,test,dev
+
+.PHONY: demo test test-slow check docs bench clean
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	touch $@
+
+demo: $(STAMP)  ## gradient descent, its central flow and gradient flow at the edge of stability
+	$(BIN)/flows demo --out runs/demo --overwrite
+
+test: $(STAMP)  ## the whole test suite but for the slow studies
+	$(BIN)/python -m pytest -m "not slow" -n 2
+
+test-slow: $(STAMP)  ## the slow studies
+	$(BIN)/python -m pytest -m slow -n 2
+
+check: $(STAMP)  ## lint, types, docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+docs: $(STAMP)
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+bench: $(STAMP)  ## benchmarks; their results go to docs/
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) build dist docs/_build docs/api .pytest_cache .mypy_cache .ruff_cache
