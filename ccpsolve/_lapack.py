@@ -1,0 +1,261 @@
+"""BLAS and LAPACK inside compiled kernels: the only module that knows how they are reached.
+
+SciPy exports the Fortran routines of the library it was built with (``scipy.linalg.cython_blas``
+and ``cython_lapack``). Their addresses are registered with the code generator under names of our
+own, so compiled kernels can be cached: they store the names, not the addresses. Where SciPy has no
+such routine with 32-bit integers, the loops of :mod:`ccpsolve._loops` get the same names.
+
+All matrices are C-contiguous float64. LAPACK sees their transposes: a row-major lower triangle is
+its upper one, and eigenvectors come back as *rows*.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding as llvm  # type: ignore[import-untyped]
+import numpy as np
+from numba import cfunc, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from ccpsolve import _lapack_fallback, _loops
+from ccpsolve._numba import jit
+
+__all__ = [
+    "BACKEND",
+    "cholesky_factor",
+    "cholesky_solve",
+    "eigh_rows",
+    "eigh_workspace_sizes",
+    "gemm",
+    "gemv",
+    "lu_factor",
+    "lu_solve",
+]
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int32]
+
+_logger = logging.getLogger(__name__)
+_char, _int, _double = types.uint8, types.int32, types.float64
+_pc, _pi, _pd = (types.CPointer(t) for t in (_char, _int, _double))
+
+_SIGNATURES = {
+    "dpotrf": (_pc, _pi, _pd, _pi, _pi),
+    "dpotrs": (_pc, _pi, _pi, _pd, _pi, _pd, _pi, _pi),
+    "dgetrf": (_pi, _pi, _pd, _pi, _pi, _pi),
+    "dgetrs": (_pc, _pi, _pi, _pd, _pi, _pi, _pd, _pi, _pi),
+    "dsyevd": (_pc, _pc, _pi, _pd, _pi, _pd, _pd, _pi, _pi, _pi, _pi),
+    "dgemm": (_pc, _pc, _pi, _pi, _pi, _pd, _pd, _pi, _pd, _pi, _pd, _pd, _pi),
+    "dgemv": (_pc, _pi, _pi, _pd, _pd, _pi, _pd, _pi, _pd, _pd, _pi),
+}
+_N, _T, _U, _V = (ord(letter) for letter in "NTUV")
+
+
+# --- how a routine is reached
+
+
+def _capsule_name(capsule: Any) -> bytes:
+    name = ctypes.pythonapi.PyCapsule_GetName
+    name.restype, name.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    return bytes(name(capsule))
+
+
+def _capsule_address(capsule: Any) -> int:
+    address = ctypes.pythonapi.PyCapsule_GetPointer
+    address.restype, address.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    return int(address(capsule, _capsule_name(capsule)))
+
+
+def _scipy_addresses() -> dict[str, Any]:
+    """Addresses of SciPy's Fortran routines; ImportError where one does not fit."""
+    addresses = {}
+    for routine in _SIGNATURES:
+        module = "cython_blas" if routine.startswith("dgem") else "cython_lapack"
+        table = importlib.import_module(f"scipy.linalg.{module}").__pyx_capi__
+        if routine not in table or b"int *" not in _capsule_name(table[routine]):
+            raise ImportError(f"scipy.linalg.{module} has no {routine} with 32-bit integers")
+        addresses[routine] = _capsule_address(table[routine])
+    return addresses
+
+
+_alive: list[Any] = []  # the fallback's machine code must outlive every kernel
+
+
+def _loop_addresses() -> dict[str, Any]:
+    addresses = {}
+    for routine, arguments in _SIGNATURES.items():
+        compiled = cfunc(types.void(*arguments))(getattr(_lapack_fallback, routine))
+        _alive.append(compiled)
+        addresses[routine] = compiled.address
+    return addresses
+
+
+def _register() -> str:
+    try:
+        addresses, backend = _scipy_addresses(), "scipy"
+    except ImportError as error:
+        _logger.warning("%s: compiled loops take its place, large problems are slower", error)
+        addresses, backend = _loop_addresses(), "loops"
+    for routine, address in addresses.items():
+        llvm.add_symbol(f"ccpsolve_{routine}", address)
+    return backend
+
+
+BACKEND = _register()
+"""Where the routines come from: ``"scipy"``, or ``"loops"`` where SciPy's cannot be used."""
+
+
+def _external(routine: str) -> Any:
+    return types.ExternalFunction(f"ccpsolve_{routine}", types.void(*_SIGNATURES[routine]))
+
+
+_dpotrf, _dpotrs = _external("dpotrf"), _external("dpotrs")
+_dgetrf, _dgetrs = _external("dgetrf"), _external("dgetrs")
+_dsyevd, _dgemm, _dgemv = _external("dsyevd"), _external("dgemm"), _external("dgemv")
+
+
+def _slot(element: types.Type) -> Callable[..., Any]:
+    """Make the intrinsic that puts a scalar on the stack and returns its address, for Fortran."""
+
+    @intrinsic
+    def slot(_typing: Any, scalar: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            value = context.cast(builder, arguments[0], signature.args[0], element)
+            return cgutils.alloca_once_value(builder, value)
+
+        return types.CPointer(element)(scalar), generate
+
+    return slot
+
+
+_byte_slot, _int_slot, _double_slot = _slot(_char), _slot(_int), _slot(_double)
+
+
+def _load_int(_typing: Any, pointer: Any) -> Any:
+    """Read what a Fortran routine wrote to an integer slot."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.load(arguments[0])
+
+    return types.int32(pointer), generate
+
+
+_int_result: Any = intrinsic(_load_int)
+
+
+# --- what the kernels call
+
+_LOOPS_CHOLESKY = 36  # up to this size plain loops are faster than LAPACK
+_LOOPS_GEMM = 6
+
+
+@jit
+def cholesky_factor(a: Array) -> bool:
+    """Overwrite the lower triangle of ``a`` by L with A = L Lᵀ.
+
+    Only the lower triangle is read; the strict upper one is left as it is. Returns False (with
+    ``a`` partly overwritten) where A is not numerically positive definite or holds NaN.
+    """
+    n = a.shape[0]
+    if n <= _LOOPS_CHOLESKY:
+        return _loops.cholesky_factor_loops(a)
+    info = _int_slot(0)
+    size = _int_slot(n)
+    _dpotrf(_byte_slot(_U), size, a.ctypes, size, info)
+    return _int_result(info) == 0 and a[n - 1, n - 1] > 0.0
+
+
+@jit
+def cholesky_solve(factor: Array, b: Array) -> None:
+    """Overwrite the vector ``b`` by A⁻¹ b, given the factor of :func:`cholesky_factor`."""
+    n = factor.shape[0]
+    if n <= _LOOPS_CHOLESKY:
+        _loops.cholesky_solve_loops(factor, b)
+        return
+    size = _int_slot(n)
+    _dpotrs(_byte_slot(_U), size, _int_slot(1), factor.ctypes, size, b.ctypes, size, _int_slot(0))
+
+
+@jit
+def lu_factor(a: Array, pivots: Integers) -> bool:
+    """Overwrite ``a`` by LU factors of its transpose (n pivots); False where it is singular."""
+    n = a.shape[0]
+    info = _int_slot(0)
+    size = _int_slot(n)
+    _dgetrf(size, size, a.ctypes, size, pivots.ctypes, info)
+    return _int_result(info) == 0
+
+
+@jit
+def lu_solve(factor: Array, pivots: Integers, b: Array) -> None:
+    """Overwrite the vector ``b`` by A⁻¹ b, given the factors of :func:`lu_factor`."""
+    size = _int_slot(factor.shape[0])
+    _dgetrs(
+        _byte_slot(_T),
+        size,
+        _int_slot(1),
+        factor.ctypes,
+        size,
+        pivots.ctypes,
+        b.ctypes,
+        size,
+        _int_slot(0),
+    )
+
+
+@jit
+def eigh_workspace_sizes(k: int) -> tuple[int, int]:
+    """Lengths of the two work arrays of :func:`eigh_rows`: float64 and int32."""
+    return 1 + 6 * k + 2 * k * k, 3 + 5 * k
+
+
+@jit
+def eigh_rows(a: Array, values: Array, work: Array, iwork: Integers) -> bool:
+    """Eigenvalues of the symmetric ``a`` in ascending order; its rows become the eigenvectors.
+
+    Only the lower triangle is read. Returns False where LAPACK does not converge.
+    """
+    info = _int_slot(0)
+    size = _int_slot(a.shape[0])
+    _dsyevd(
+        _byte_slot(_V), _byte_slot(_U), size, a.ctypes, size, values.ctypes,
+        work.ctypes, _int_slot(work.shape[0]), iwork.ctypes, _int_slot(iwork.shape[0]), info,
+    )  # fmt: skip
+    return _int_result(info) == 0
+
+
+@jit
+def gemm(
+    transpose_a: bool, transpose_b: bool, scale: float, a: Array, b: Array, keep: float, c: Array
+) -> None:
+    """C ← scale·op(A)·op(B) + keep·C, op the transpose where the flag says so."""
+    rows, columns = c.shape
+    inner = a.shape[0] if transpose_a else a.shape[1]
+    if rows <= _LOOPS_GEMM and columns <= _LOOPS_GEMM:
+        _loops.gemm_loops(transpose_a, transpose_b, scale, a, b, keep, c)
+        return
+    # row-major C = A B is column-major Cᵀ = Bᵀ Aᵀ
+    _dgemm(
+        _byte_slot(_T if transpose_b else _N), _byte_slot(_T if transpose_a else _N),
+        _int_slot(columns), _int_slot(rows), _int_slot(inner), _double_slot(scale),
+        b.ctypes, _int_slot(b.shape[1]), a.ctypes, _int_slot(a.shape[1]),
+        _double_slot(keep), c.ctypes, _int_slot(columns),
+    )  # fmt: skip
+
+
+@jit
+def gemv(a: Array, x: Array, y: Array) -> None:
+    """Product of a matrix and a vector: y ← A x."""
+    one = _int_slot(1)
+    inner = _int_slot(a.shape[1])
+    _dgemv(
+        _byte_slot(_T), inner, _int_slot(a.shape[0]), _double_slot(1.0), a.ctypes, inner,
+        x.ctypes, one, _double_slot(0.0), y.ctypes, one,
+    )  # fmt: skip

@@ -1,0 +1,183 @@
+"""Dense linear algebra as plain loops: faster than LAPACK when small, and its fallback.
+
+Matrices are C-contiguous; "lower" means the lower triangle of the row-major array. Inner loops run
+along rows. Nothing is allocated.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccpsolve._numba import jit
+
+__all__ = [
+    "cholesky_factor_loops",
+    "cholesky_solve_loops",
+    "eigh_rows_jacobi",
+    "gemm_loops",
+    "lu_factor_loops",
+    "lu_solve_loops",
+    "sort_descending",
+]
+
+Array = NDArray[np.float64]
+_SWEEPS = 40  # cyclic Jacobi needs 4 to 8 sweeps; the cap only stops NaN
+
+
+@jit
+def cholesky_factor_loops(a: Array) -> bool:
+    """Overwrite the lower triangle of ``a`` by L, A = L Lᵀ; False unless A is positive definite."""
+    n = a.shape[0]
+    for i in range(n):
+        for j in range(i):
+            total = a[i, j]
+            for m in range(j):
+                total -= a[i, m] * a[j, m]
+            a[i, j] = total / a[j, j]
+        pivot = a[i, i]
+        for m in range(i):
+            pivot -= a[i, m] * a[i, m]
+        if not pivot > 0.0:
+            return False
+        a[i, i] = np.sqrt(pivot)
+    return True
+
+
+@jit
+def cholesky_solve_loops(factor: Array, b: Array) -> None:
+    """Overwrite the vector ``b`` by A⁻¹ b, given the factor of :func:`cholesky_factor_loops`."""
+    n = factor.shape[0]
+    for i in range(n):
+        total = b[i]
+        for m in range(i):
+            total -= factor[i, m] * b[m]
+        b[i] = total / factor[i, i]
+    for i in range(n - 1, -1, -1):
+        value = b[i] / factor[i, i]
+        b[i] = value
+        for m in range(i):
+            b[m] -= value * factor[i, m]
+
+
+@jit
+def lu_factor_loops(a: Array, pivots: NDArray[np.int32]) -> bool:
+    """Overwrite ``a`` by its LU factors with partial pivoting; False where a pivot vanishes."""
+    n = a.shape[0]
+    for j in range(n):
+        p = j
+        for i in range(j + 1, n):
+            if abs(a[i, j]) > abs(a[p, j]):
+                p = i
+        pivots[j] = p
+        if not abs(a[p, j]) > 0.0:
+            return False
+        if p != j:
+            for m in range(n):
+                a[j, m], a[p, m] = a[p, m], a[j, m]
+        for i in range(j + 1, n):
+            factor = a[i, j] / a[j, j]
+            a[i, j] = factor
+            for m in range(j + 1, n):
+                a[i, m] -= factor * a[j, m]
+    return True
+
+
+@jit
+def lu_solve_loops(factor: Array, pivots: NDArray[np.int32], b: Array) -> None:
+    """Overwrite the vector ``b`` by A⁻¹ b, given the factors of :func:`lu_factor_loops`."""
+    n = factor.shape[0]
+    for i in range(n):
+        p = pivots[i]
+        b[i], b[p] = b[p], b[i]
+    for i in range(n):
+        total = b[i]
+        for m in range(i):
+            total -= factor[i, m] * b[m]
+        b[i] = total
+    for i in range(n - 1, -1, -1):
+        total = b[i]
+        for m in range(i + 1, n):
+            total -= factor[i, m] * b[m]
+        b[i] = total / factor[i, i]
+
+
+@jit
+def gemm_loops(
+    transpose_a: bool, transpose_b: bool, scale: float, a: Array, b: Array, keep: float, c: Array
+) -> None:
+    """C ← scale·op(A)·op(B) + keep·C."""
+    rows, columns = c.shape
+    inner = a.shape[0] if transpose_a else a.shape[1]
+    for i in range(rows):
+        for j in range(columns):
+            c[i, j] = 0.0 if keep == 0.0 else keep * c[i, j]
+        if transpose_b:
+            for j in range(columns):
+                total = 0.0
+                for m in range(inner):
+                    total += (a[m, i] if transpose_a else a[i, m]) * b[j, m]
+                c[i, j] += scale * total
+        else:
+            for m in range(inner):
+                value = scale * (a[m, i] if transpose_a else a[i, m])
+                for j in range(columns):
+                    c[i, j] += value * b[m, j]
+
+
+@jit
+def eigh_rows_jacobi(a: Array, rows: Array) -> None:
+    """Diagonalise the symmetric ``a`` in place by cyclic Jacobi rotations, carrying the rows along.
+
+    On return the diagonal of ``a`` holds the eigenvalues (unordered) and ``rows`` has been
+    multiplied from the left by the transposed eigenvectors: started at the identity its rows are
+    the eigenvectors; started at an orthogonal basis in which ``a`` is expressed, they are the
+    eigenvectors in the original basis. A nearly diagonal matrix needs one or two sweeps.
+    """
+    k = a.shape[0]
+    for _ in range(_SWEEPS):
+        rotated = False
+        for p in range(k - 1):
+            for q in range(p + 1, k):
+                apq = a[p, q]
+                # relative to the two diagonal entries: graded matrices keep their small eigenvalues
+                if not abs(apq) > 1e-17 * (abs(a[p, p]) + abs(a[q, q])):
+                    continue
+                rotated = True
+                difference = a[q, q] - a[p, p]
+                if abs(difference) > 1e15 * abs(apq):
+                    t = apq / difference
+                else:
+                    theta = 0.5 * difference / apq
+                    t = 1.0 / (abs(theta) + np.sqrt(1.0 + theta * theta))
+                    if theta < 0.0:
+                        t = -t
+                c = 1.0 / np.sqrt(1.0 + t * t)
+                s = t * c
+                a[p, p] -= t * apq
+                a[q, q] += t * apq
+                a[p, q] = 0.0
+                a[q, p] = 0.0
+                for m in range(k):
+                    if m != p and m != q:
+                        x, y = a[m, p], a[m, q]
+                        a[m, p] = a[p, m] = c * x - s * y
+                        a[m, q] = a[q, m] = s * x + c * y
+                for m in range(rows.shape[1]):
+                    x, y = rows[p, m], rows[q, m]
+                    rows[p, m] = c * x - s * y
+                    rows[q, m] = s * x + c * y
+        if not rotated:
+            return
+
+
+@jit
+def sort_descending(values: Array, rows: Array) -> None:
+    """Order the values from large to small, and the rows with them (insertion sort)."""
+    for i in range(1, values.shape[0]):
+        j = i
+        while j > 0 and values[j] > values[j - 1]:
+            values[j], values[j - 1] = values[j - 1], values[j]
+            for m in range(rows.shape[1]):
+                rows[j, m], rows[j - 1, m] = rows[j - 1, m], rows[j, m]
+            j -= 1

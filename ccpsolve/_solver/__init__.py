@@ -1,0 +1,1 @@
+"""The algorithms behind :func:`ccpsolve.solve_ccp`, one a file."""

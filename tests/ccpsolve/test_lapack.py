@@ -1,0 +1,98 @@
+"""Dense linear algebra inside kernels: LAPACK, and the loops that replace it, are right."""
+
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from ccpsolve import _lapack
+
+SIZES = [1, 2, 5, 16, 17, 40]
+
+
+def positive_definite(rng, n):
+    root = rng.standard_normal((n, n + 3))
+    return root @ root.T
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_cholesky_solves(n):
+    rng = np.random.default_rng(n)
+    a, b = positive_definite(rng, n), rng.standard_normal(n)
+    factor, x = a.copy(), b.copy()
+    assert _lapack.cholesky_factor(factor)
+    _lapack.cholesky_solve(factor, x)
+    np.testing.assert_allclose(a @ x, b, rtol=0, atol=1e-11 * np.linalg.norm(b) * np.linalg.cond(a))
+    np.testing.assert_allclose(np.tril(factor) @ np.tril(factor).T, a, atol=1e-12 * np.abs(a).max())
+
+
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("bad", [-1.0, np.nan])
+def test_cholesky_refuses_what_is_not_positive_definite(n, bad):
+    a = positive_definite(np.random.default_rng(n), n)
+    a[-1, -1] = bad
+    assert not _lapack.cholesky_factor(a)
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_lu_solves_unsymmetric_systems(n):
+    rng = np.random.default_rng(n)
+    a, b = rng.standard_normal((n, n)) + 3 * np.eye(n), rng.standard_normal(n)
+    factor, x, pivots = a.copy(), b.copy(), np.empty(n, np.int32)
+    assert _lapack.lu_factor(factor, pivots)
+    _lapack.lu_solve(factor, pivots, x)
+    np.testing.assert_allclose(a @ x, b, atol=1e-12 * np.linalg.cond(a))
+
+
+@pytest.mark.parametrize("k", SIZES)
+def test_eigenvectors_are_rows(k):
+    rng = np.random.default_rng(k)
+    z = rng.standard_normal((k, k))
+    z += z.T
+    rows, values = np.tril(z), np.empty(k)
+    size, integer_size = _lapack.eigh_workspace_sizes(k)
+    assert _lapack.eigh_rows(rows, values, np.empty(size), np.empty(integer_size, np.int32))
+    assert np.all(np.diff(values) >= 0)
+    np.testing.assert_allclose(rows @ rows.T, np.eye(k), atol=1e-13)
+    np.testing.assert_allclose(rows.T * values @ rows, z, atol=1e-13 * np.abs(z).max() * k)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("transpose_a", [False, True])
+@pytest.mark.parametrize("transpose_b", [False, True])
+def test_products(size, transpose_a, transpose_b):
+    rng = np.random.default_rng(size)
+    a, b, c = (
+        rng.standard_normal(s) for s in ((size, size + 2), (size + 2, size + 1), (size, size + 1))
+    )
+    expected = 2.0 * a @ b + 0.5 * c
+    a = np.ascontiguousarray(a.T) if transpose_a else a
+    b = np.ascontiguousarray(b.T) if transpose_b else b
+    _lapack.gemm(transpose_a, transpose_b, 2.0, a, b, 0.5, c)
+    np.testing.assert_allclose(c, expected, atol=1e-12)
+
+
+def test_matrix_vector_product():
+    rng = np.random.default_rng(0)
+    a, x, y = rng.standard_normal((20, 30)), rng.standard_normal(30), np.empty(20)
+    _lapack.gemv(a, x, y)
+    np.testing.assert_allclose(y, a @ x, atol=1e-13)
+
+
+def test_loops_take_over_where_scipy_has_no_32_bit_routines():
+    """The tests above pass again in a process in which SciPy's table of routines is empty."""
+    script = f"""
+        import sys
+        import scipy.linalg.cython_lapack as table
+        table.__pyx_capi__.clear()
+        import pytest
+        from ccpsolve import _lapack
+        assert _lapack.BACKEND == "loops"
+        sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-k", "not take_over", {__file__!r}]))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
