@@ -1,0 +1,17 @@
+"""The errors of `flows`: one small tree under `FlowsError`."""
+
+
+class FlowsError(Exception):
+    """Base of every error raised on purpose by `flows`."""
+
+
+class InvalidArgumentError(FlowsError, ValueError):
+    """An argument has the wrong type, shape, dtype, device or value."""
+
+
+class UnsupportedModelError(FlowsError):
+    """A model or a loss is no smooth deterministic function that can be differentiated here."""
+
+
+class DerivativeCheckError(FlowsError):
+    """A derivative disagrees with the finite difference it was compared with."""
