@@ -1,0 +1,13 @@
+"""Central, stable and discrete flows of neural-network optimizers, side by side.
+
+A network, its loss and data become an :class:`Objective` (gradients, Hessian-vector products,
+third derivatives); an optimizer becomes a method such as :class:`GD`; :func:`run` follows the
+optimizer and its flows from the same weights and returns a :class:`Run`.
+"""
+
+from flows._errors import FlowsError, InvalidArgumentError
+from flows.methods import GD
+from flows.objective import Objective
+from flows.run import Run, load, run
+
+__all__ = ["GD", "FlowsError", "InvalidArgumentError", "Objective", "Run", "load", "run"]

@@ -1,0 +1,112 @@
+"""What every process (optimizer, central flow, stable flow) offers to a run."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flows._errors import FlowsError
+from flows.methods import Method
+from flows.objective import Objective
+from flows.spectrum import CriticalSubspace, Spectrum
+
+
+class ProcessStopped(FlowsError):
+    """A process cannot go on; the message says why."""
+
+
+@dataclass(frozen=True)
+class Oscillation:
+    """What a central flow says of the oscillation around it at one time.
+
+    Attributes
+    ----------
+    variance : ndarray, shape (k,)
+        Eigenvalues of ``X`` (``Σ = U X Uᵀ``, ``UᵀPU = I``), descending: the variance of
+        ``qᵀUᵀPδ`` along each eigenvector ``q`` of ``X``, in units of the loss.
+    directions : Tensor, shape (d, k)
+        ``P U q``: the inner product with ``δ`` is the coordinate of ``δ`` along each eigenvector.
+    predicted_loss : float
+        Predicted time-average of the loss, ``L + tr X`` (eq. 7).
+    critical : int
+        Number of directions in the frame with a positive multiplier.
+    natural_residual, error_bound : float
+        Of the complementarity problem (worst over the last unit of time); the bound is on
+        ``‖X − X*‖_F`` and certified.
+    """
+
+    variance: np.ndarray
+    directions: Tensor
+    predicted_loss: float
+    critical: int
+    natural_residual: float
+    error_bound: float
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What is recorded of a process at one time."""
+
+    loss: float
+    gradient_norm: float
+    eigenvalues: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    oscillation: Oscillation | None = None
+
+
+class Process(ABC):
+    """A trajectory of weights, advanced one optimizer step (unit of time) at a time.
+
+    Attributes
+    ----------
+    name : str
+        Name of the process in results.
+    w : Tensor, shape (d,)
+        Weights at time ``t``.
+    t : int
+        Number of units of time gone by.
+    """
+
+    name: str
+
+    def __init__(self, objective: Objective, method: Method, w0: Tensor) -> None:
+        self.objective = objective
+        self.method = method
+        self.w = w0.clone()
+        self.t = 0
+        self.subspace = CriticalSubspace(objective.dim, threshold=method.threshold)
+
+    @abstractmethod
+    def observe(self, *, spectrum: bool) -> Observation:
+        """Measure the process where it is.
+
+        Parameters
+        ----------
+        spectrum : bool
+            Whether the effective eigenvalues are wanted when they are not needed anyway.
+
+        Raises
+        ------
+        ProcessStopped
+            If the process cannot go on from here.
+        """
+
+    @abstractmethod
+    def advance(self) -> None:
+        """Advance by one unit of time. Call :meth:`observe` first."""
+
+    def measure_spectrum(self, w: Tensor) -> Spectrum:
+        """Return the top of the spectrum of ``P⁻¹H`` at ``w``."""
+        return self.subspace.update(
+            lambda V: self.objective.hvp(w, V), self.method.preconditioner(w)
+        )
+
+    def loss_and_gradient(self, w: Tensor) -> tuple[float, Tensor]:
+        """Return ``L(w)`` and ``∇L(w)``; raise :class:`ProcessStopped` if not finite."""
+        loss, gradient = self.objective.value_and_gradient(w)
+        if not (np.isfinite(float(loss)) and bool(torch.isfinite(gradient).all())):
+            raise ProcessStopped(f"the loss or its gradient is not finite after {self.t} steps")
+        return float(loss), gradient

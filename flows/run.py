@@ -1,0 +1,360 @@
+"""Run an optimizer and its flows side by side."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+from tqdm import tqdm
+
+from flows import predictions, storage
+from flows._errors import FlowsError, InvalidArgumentError
+from flows.central import Central
+from flows.discrete import Discrete
+from flows.methods import Method
+from flows.objective import Objective
+from flows.process import Observation, Oscillation, Process
+from flows.record import Recorder
+from flows.stable import Stable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PROCESSES: dict[str, type[Process]] = {"discrete": Discrete, "central": Central, "stable": Stable}
+_PACKAGES = ("ccpsolve", "torch", "numpy", "scipy", "numba", "xarray")
+
+
+class Run:
+    """The result of :func:`run`.
+
+    Attributes
+    ----------
+    dataset : xarray.Dataset
+        Everything recorded; see the guide to result files.
+    path : Path or None
+        The run folder, if there is one.
+    """
+
+    def __init__(
+        self, dataset: xr.Dataset, weights: Mapping[str, np.ndarray], path: Path | None
+    ) -> None:
+        self.dataset = dataset
+        self.path = path
+        self._weights = dict(weights)
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Oracle calls of each process: gradients, Hessian and third-derivative columns, CCPs."""
+        table = self.dataset.counts
+        return {
+            str(process): {
+                str(name): int(table.sel(process=process, operation=name))
+                for name in table.operation.values
+            }
+            for process in table.process.values
+        }
+
+    def weights(self, process: str, step: int) -> np.ndarray:
+        """Return the flat weights of a process saved at a step (see ``save_weights``)."""
+        try:
+            return self._weights[f"{process}/{step}"]
+        except KeyError:
+            saved = ", ".join(sorted(self._weights)) or "none"
+            raise InvalidArgumentError(
+                f"no weights of process {process!r} at step {step}; saved: {saved}"
+            ) from None
+
+    def scores(self, sigma: float = 50.0) -> dict[str, float]:
+        """Return :func:`flows.predictions.scores` of this run."""
+        return predictions.scores(self.dataset, sigma)
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """Draw the summary figure, and save it to ``path`` (by suffix) if given."""
+        from flows.plots import summary_figure
+
+        figure = summary_figure(self.dataset)
+        if path is not None:
+            target = Path(path)
+            kind = target.suffix.lstrip(".") or "png"
+            storage.write_atomically(target, lambda p: figure.savefig(p, format=kind))
+        return figure
+
+
+def load(path: str | Path) -> Run:
+    """Load a run folder written by :func:`run`."""
+    dataset, weights = storage.read(path)
+    return Run(dataset, weights, Path(path))
+
+
+def run(
+    objective: Objective,
+    method: Method,
+    *,
+    steps: int,
+    processes: Iterable[str] = ("discrete", "central", "stable"),
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    warm_start: int = 0,
+    substeps: int = 4,
+    spectrum_every: int = 5,
+    save_weights: int | Iterable[int] = (),
+    check: bool = True,
+    progress: bool = False,
+    provenance: Mapping[str, str | float | int] | None = None,
+) -> Run:
+    """Run an optimizer and its flows side by side from the same weights.
+
+    Parameters
+    ----------
+    objective : Objective
+        The loss.
+    method : Method
+        The optimizer, for example ``flows.GD(0.02)``.
+    steps : int
+        Optimizer steps, which are units of time of the flows.
+    processes : iterable of {"discrete", "central", "stable"}
+        What to run.
+    out : path, optional
+        Folder for ``run.nc`` (and saved weights). Nothing is written without it.
+    overwrite : bool
+        Whether a run already in ``out`` may be replaced.
+    warm_start : int
+        Optimizer steps before all processes start.
+    substeps : int
+        Euler steps of the central flow per unit of time.
+    spectrum_every : int
+        Steps between measurements of the effective eigenvalues of processes that do not need
+        them to advance.
+    save_weights : int or iterable of int
+        Steps at which the weights of every process are kept; an int is an interval.
+    check : bool
+        Whether to check the derivatives of the objective first (:meth:`Objective.check`).
+    progress : bool
+        Whether to show a progress bar on standard error.
+    provenance : mapping, optional
+        Further attributes for the data set (task, model, seed, …).
+
+    Returns
+    -------
+    Run
+        A process that cannot go on (divergence, a failed solve) is recorded as stopped, with
+        the reason as attribute ``stopped_<process>``, while the others go on.
+
+    Raises
+    ------
+    InvalidArgumentError
+        For arguments out of range.
+    StorageError
+        If ``out`` cannot be written or holds a run already.
+    DerivativeCheckError
+        If the third derivatives of the model are wrong.
+
+    Examples
+    --------
+    >>> import flows, torch
+    >>> w0 = torch.tensor([1.0, 1.5], dtype=torch.float64)
+    >>> objective = flows.Objective.from_function(lambda w: (w[0] * w[1] - 1) ** 2 / 2, w0)
+    >>> result = flows.run(objective, flows.GD(0.5), steps=20)
+    >>> bool(result.dataset.loss.sel(process="central")[-1] < 1e-3)
+    True
+    """
+    names = _checked_processes(processes)
+    _check_counts(steps=steps, warm_start=warm_start)
+    _check_counts(minimum=1, substeps=substeps, spectrum_every=spectrum_every)
+    kept = _kept_steps(save_weights, steps)
+    folder = None if out is None else storage.prepare(out, overwrite=overwrite)
+    if check:
+        objective.check()
+    w0 = _warm_start(objective, method, warm_start)
+    active = {name: _make(name, objective, method, w0, substeps) for name in names}
+    session = _Session(active, Recorder(names, steps), objective)
+    started = time.perf_counter()
+    attributes = _attributes(method, objective, provenance or {}, steps, warm_start, substeps)
+    try:
+        with tqdm(total=steps, disable=not progress, unit="step") as bar:
+            for step in range(steps + 1):
+                session.observe(step, spectrum=step % spectrum_every == 0 or step == steps)
+                if step in kept:
+                    session.keep_weights(step)
+                if step < steps:
+                    session.advance()
+                    bar.set_postfix_str(session.summary(), refresh=False)
+                    bar.update()
+    except KeyboardInterrupt:
+        session.recorder.stopped["run"] = "interrupted"
+        raise
+    finally:
+        attributes["seconds_total"] = time.perf_counter() - started
+        dataset = session.recorder.dataset(attributes)
+        if folder is not None:
+            storage.save(folder, dataset, session.weights)
+    return Run(dataset, session.weights, folder)
+
+
+class _Session:
+    """The processes of a run, in step, with their accounts."""
+
+    def __init__(
+        self, active: dict[str, Process], recorder: Recorder, objective: Objective
+    ) -> None:
+        self.active = active
+        self.recorder = recorder
+        self.weights: dict[str, np.ndarray] = {}
+        self._objective = objective
+        self._latest: dict[str, Observation] = {}
+
+    def observe(self, step: int, *, spectrum: bool) -> None:
+        self._latest = {}
+        for name in list(self.active):
+            process = self.active[name]
+            with _Account(self, name, process):
+                observation = process.observe(spectrum=spectrum)
+                self._latest[name] = observation
+                self.recorder.observe(step, name, observation)
+        discrete = self.active.get("discrete")
+        if discrete is None:
+            return
+        for name, process in self.active.items():
+            offset = discrete.w - process.w
+            self.recorder.distance(step, name, float(offset.norm()))
+            oscillation = self._latest[name].oscillation
+            if oscillation is not None:
+                self.recorder.displacement(step, _coordinates(oscillation, offset))
+
+    def advance(self) -> None:
+        for name in list(self.active):
+            process = self.active[name]
+            with _Account(self, name, process):
+                process.advance()
+
+    def keep_weights(self, step: int) -> None:
+        for name, process in self.active.items():
+            self.weights[f"{name}/{step}"] = process.w.cpu().numpy().copy()
+
+    def summary(self) -> str:
+        """Return loss and sharpness for the progress bar."""
+        for name in ("central", "discrete", "stable"):
+            if name in self._latest:
+                seen = self._latest[name]
+                if len(seen.eigenvalues):
+                    return f"loss {seen.loss:.4g}, sharpness {seen.eigenvalues[0]:.3f}"
+                return f"loss {seen.loss:.4g}"
+        return "stopped"
+
+
+class _Account:
+    """Charges oracle calls and time to a process, and takes it out of the run if it stops."""
+
+    def __init__(self, session: _Session, name: str, process: Process) -> None:
+        self._session, self._name, self._process = session, name, process
+
+    def __enter__(self) -> None:
+        self._before = dict(self._session._objective.counts)
+        self._start = time.perf_counter()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        recorder, name = self._session.recorder, self._name
+        recorder.seconds[name] += time.perf_counter() - self._start
+        account = recorder.counts[name]
+        for operation, count in self._session._objective.counts.items():
+            spent = count - self._before.get(operation, 0)
+            account[operation] = account.get(operation, 0) + spent
+        if isinstance(self._process, Central):
+            account["ccp"] = self._process.solves
+        if isinstance(error, FlowsError):
+            recorder.stopped[name] = str(error)
+            del self._session.active[name]
+            return True
+        return False
+
+
+def _coordinates(oscillation: Oscillation, offset: Tensor) -> np.ndarray:
+    return (oscillation.directions.T @ offset).double().cpu().numpy()
+
+
+def _make(name: str, objective: Objective, method: Method, w0: Tensor, substeps: int) -> Process:
+    if name == "central":
+        return Central(objective, method, w0, substeps=substeps)
+    return PROCESSES[name](objective, method, w0)
+
+
+def _warm_start(objective: Objective, method: Method, steps: int) -> Tensor:
+    optimizer = Discrete(objective, method, objective.w0)
+    for _ in range(steps):
+        optimizer.advance()
+    return optimizer.w
+
+
+def _checked_processes(processes: Iterable[str]) -> tuple[str, ...]:
+    names = (processes,) if isinstance(processes, str) else tuple(processes)
+    for name in names:
+        if name not in PROCESSES:
+            raise InvalidArgumentError(
+                f"processes: unknown process {name!r}; choose from {', '.join(PROCESSES)}"
+            )
+    if not names or len(set(names)) < len(names):
+        raise InvalidArgumentError(f"processes must be distinct and at least one, found {names}")
+    return names
+
+
+def _check_counts(minimum: int = 0, **arguments: int) -> None:
+    for name, value in arguments.items():
+        if not isinstance(value, int) or value < minimum:
+            raise InvalidArgumentError(f"{name} must be an integer ≥ {minimum}, found {value!r}")
+
+
+def _kept_steps(save_weights: int | Iterable[int], steps: int) -> frozenset[int]:
+    if isinstance(save_weights, int):
+        _check_counts(minimum=1, save_weights=save_weights)
+        return frozenset(range(0, steps + 1, save_weights))
+    return frozenset(save_weights)
+
+
+def _attributes(
+    method: Method,
+    objective: Objective,
+    provenance: Mapping[str, str | float | int],
+    steps: int,
+    warm_start: int,
+    substeps: int,
+) -> dict[str, str | float | int]:
+    versions = {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()}
+    now = datetime.datetime.now(datetime.UTC)
+    return {
+        "title": f"{method!r} and its flows",
+        **method.describe(),
+        "threshold": method.threshold,
+        "steps": steps,
+        "warm_start": warm_start,
+        "integrator": "euler",
+        "substeps": substeps,
+        "weights": objective.dim,
+        "dtype": str(objective.dtype).removeprefix("torch."),
+        "device": _device_name(objective.device),
+        "versions": json.dumps(versions),
+        "command": " ".join(sys.argv),
+        "created": now.isoformat(timespec="seconds"),
+        **provenance,
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
