@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 from safetensors.numpy import load_file, save_file
 
@@ -59,7 +60,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             temporary.unlink()
 
 
-def save(folder: Path, dataset: xr.Dataset, weights: dict[str, object]) -> None:
+def save(folder: Path, dataset: xr.Dataset, weights: dict[str, np.ndarray]) -> None:
     """Write the results, and the saved weights if there are any."""
     if weights:
         write_atomically(folder / WEIGHTS, lambda path: save_file(weights, path))
@@ -68,7 +69,7 @@ def save(folder: Path, dataset: xr.Dataset, weights: dict[str, object]) -> None:
     write_atomically(folder / RESULTS, lambda path: dataset.to_netcdf(path, engine="h5netcdf"))
 
 
-def read(path: str | Path) -> tuple[xr.Dataset, dict[str, object]]:
+def read(path: str | Path) -> tuple[xr.Dataset, dict[str, np.ndarray]]:
     """Read the results and the saved weights of a run folder."""
     folder = Path(path)
     file = folder / RESULTS
