@@ -1,0 +1,224 @@
+r"""The certificate as one compiled kernel: scaling, residuals, and the order of the steps.
+
+The mathematics is in `ccpsolve._certificate`, the bounds in `ccpsolve._certificate_bounds`. All
+work happens on exact power-of-two scalings of the data, ``α/a, β/b, X·b/a``, in which the largest
+entries of α and β are about 1: nothing is rounded or overflows (entries some 280 orders of
+magnitude below the largest may underflow).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccpsolve._certificate_bounds import balance, equilibrate, error_bounds, split
+from ccpsolve._certificate_work import carve, combine, eigh, inner, irregular_vector, norm
+from ccpsolve._compensated import add_svec, operator_residual
+from ccpsolve._definite import prove_definite
+from ccpsolve._numba import jit
+
+__all__ = ["FIELDS", "certificate_kernel"]
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int32]
+
+FIELDS = 10
+"""How many numbers `certificate_kernel` writes: the fields of a `Certificate`, in order."""
+
+_POWER_STEPS = 12  # at most, for the estimate of ‖β‖₂
+_POWER_TOLERANCE = 0.01  # ‖β‖₂ is only a scale of the natural residual
+_TINY = 1e-100  # in place of ‖β‖₂ = 0: gives the natural residual its limit for β → 0
+
+
+@jit
+def certificate_kernel(
+    alpha: Array,
+    beta: Array,
+    symmetric: bool,
+    X: Array,
+    buffer: Array,
+    integers: Integers,
+    out: Array,
+) -> None:
+    """Write the fields of `ccpsolve._certificate.Certificate`, in their order, to ``out``.
+
+    Parameters
+    ----------
+    alpha, X : ndarray, shape (k, k)
+        Exactly symmetric, k ≥ 1.
+    beta : ndarray, shape (n, n)
+        In svec coordinates; exactly symmetric where ``symmetric`` says so.
+    symmetric : bool
+        Whether there is an objective.
+    buffer, integers : ndarray
+        Float64 and int32 work arrays of the lengths `certificate_work_sizes` gives; nothing is
+        allocated.
+    out : ndarray, shape (FIELDS,)
+        The result.
+    """
+    _nothing_known(symmetric, out)
+    work = carve(alpha.shape[0], buffer)
+    columns, a, x, s, spare = work.columns, work.a, work.x, work.s, work.spare
+    rows, values, vectors, scratch = work.rows, work.values, work.vectors, work.scratch
+    unit_alpha, unit_x = _scaled_copies(alpha, beta, X, a, columns, x)
+    _slack(columns, a, x, s, vectors)
+    if not math.isfinite(inner(s, s)):
+        return
+    combine(spare, x, 0.0, s)
+    out[0] = eigh(spare, rows, values, scratch, integers)
+    combine(spare, s, 0.0, s)
+    out[1] = eigh(spare, rows, values, scratch, integers)
+    out[2] = inner(x, s)
+    step, scale = _natural_step(a, x, _operator_norm(columns, vectors[0], vectors[1]))
+    combine(spare, x, -step, s)
+    eigh(spare, rows, values, scratch, integers)
+    out[3] = _distance_to_psd_part(x, rows, values, spare) / scale
+    if symmetric:
+        out[6] = 0.5 * (out[2] - inner(x, a))
+
+    largest = equilibrate(columns, a, x, s, work.congruence, vectors[0])
+    lower = prove_definite(columns, symmetric, work.factor, vectors)
+    if lower > 0.0:
+        gamma = balance(columns, a, x, s)
+        combine(spare, x, -gamma, s)
+        eigh(spare, rows, values, scratch, integers)
+        split(gamma, rows, values)
+        error_bounds(work, symmetric, lower, largest, out)
+    _restore_units(unit_alpha, unit_x, out)
+
+
+@jit
+def _nothing_known(symmetric: bool, out: Array) -> None:
+    """Fill in what holds of any candidate: infinite bounds, residuals unknown."""
+    for i in range(FIELDS):
+        out[i] = np.nan
+    out[4] = out[5] = np.inf
+    if symmetric:
+        out[7] = -np.inf
+        out[8] = np.inf
+    out[9] = 0.0
+
+
+@jit
+def _restore_units(unit_alpha: float, unit_x: float, out: Array) -> None:
+    """Undo the scalar scaling of α and X (β then has the unit of α/X)."""
+    unit_objective = unit_alpha * unit_x
+    unit_beta = unit_alpha / unit_x
+    out[0] *= unit_x
+    out[1] *= unit_alpha
+    out[2] *= unit_objective
+    out[4] *= unit_x
+    out[5] *= unit_x * math.sqrt(unit_beta)
+    out[6] *= unit_objective
+    out[7] *= unit_objective
+    out[8] *= unit_objective
+    out[9] *= unit_beta
+
+
+@jit
+def _exponent(matrix: Array) -> int:
+    """Return e with max|entries| in [2^(e−1), 2^e), 0 where all vanish."""
+    largest = 0.0
+    for i in range(matrix.shape[0]):
+        for j in range(matrix.shape[1]):
+            largest = max(largest, abs(matrix[i, j]))
+    return math.frexp(largest)[1]
+
+
+@jit
+def _scaled_copies(
+    alpha: Array, beta: Array, X: Array, a: Array, columns: Array, x: Array
+) -> tuple[float, float]:
+    """Copy α/a, βᵀ/b and X·b/a with powers of two a and b; return the units of α and of X.
+
+    b is a power of four, so that its square root, the unit of ‖·‖_B, is exact as well. Where α = 0
+    the candidate sets the scale.
+    """
+    exponent_beta = 2 * ((_exponent(beta) + 1) // 2)
+    exponent_alpha = _exponent(alpha)
+    if inner(alpha, alpha) == 0.0:
+        exponent_alpha = _exponent(X) + exponent_beta
+    unit_alpha = math.ldexp(1.0, exponent_alpha)
+    unit_beta = math.ldexp(1.0, exponent_beta)
+    unit_x = math.ldexp(1.0, exponent_alpha - exponent_beta)
+    for i in range(alpha.shape[0]):
+        for j in range(alpha.shape[0]):
+            a[i, j] = alpha[i, j] / unit_alpha
+            x[i, j] = X[i, j] / unit_x
+    for i in range(beta.shape[0]):
+        for j in range(beta.shape[0]):
+            columns[j, i] = beta[i, j] / unit_beta
+    return unit_alpha, unit_x
+
+
+@jit(fast=False)
+def _slack(columns: Array, a: Array, x: Array, s: Array, vectors: Array) -> None:
+    """Evaluate ``S = β[X] − α`` in doubled precision, rounded once."""
+    k = a.shape[0]
+    y, y_low, r, r_low = vectors[0], vectors[1], vectors[2], vectors[3]
+    at = 0
+    for i in range(k):
+        for j in range(i, k):
+            y[at], y_low[at] = add_svec(x[i, j], 0.0, i == j, 0.0, 0.0)
+            r[at], r_low[at] = add_svec(-a[i, j], 0.0, i == j, 0.0, 0.0)
+            at += 1
+    operator_residual(columns, y, y_low, r, r_low)
+    at = 0
+    for i in range(k):
+        for j in range(i, k):
+            entry = r[at] + r_low[at]
+            s[i, j] = s[j, i] = entry if i == j else entry / math.sqrt(2.0)
+            at += 1
+
+
+@jit
+def _natural_step(a: Array, x: Array, norm_beta: float) -> tuple[float, float]:
+    """Return the step τ and the scale x_s of the natural residual."""
+    norm_a, norm_x = math.sqrt(inner(a, a)), math.sqrt(inner(x, x))
+    norm_beta = max(norm_beta, _TINY)
+    scale = max(norm_x, norm_a / norm_beta)
+    if scale == 0.0:  # α = 0 and X = 0 is a solution; any scale shows it
+        return 1.0, 1.0
+    return scale / (norm_beta * norm_x + norm_a), scale
+
+
+@jit
+def _operator_norm(columns: Array, v: Array, image: Array) -> float:
+    """Estimate the spectral norm ‖β‖₂ by power iteration on βᵀβ (from below, about 1 %)."""
+    n = columns.shape[0]
+    irregular_vector(v)
+    estimate = 0.0
+    for _ in range(_POWER_STEPS):
+        length = norm(v)
+        if length == 0.0:
+            return estimate
+        for a in range(n):
+            image[a] = 0.0
+        for b in range(n):
+            for a in range(n):
+                image[a] += columns[b, a] * v[b]
+        previous, estimate = estimate, norm(image) / length
+        if estimate <= previous * (1.0 + _POWER_TOLERANCE):
+            return max(estimate, previous)
+        for b in range(n):
+            total = 0.0
+            for a in range(n):
+                total += columns[b, a] * image[a]
+            v[b] = total
+    return estimate
+
+
+@jit
+def _distance_to_psd_part(x: Array, rows: Array, values: Array, spare: Array) -> float:
+    """Return ``‖X − Π(M)‖_F`` for the M with these eigenvectors and eigenvalues."""
+    k = x.shape[0]
+    combine(spare, x, 0.0, x)
+    for m in range(k):
+        if values[m] > 0.0:
+            for i in range(k):
+                scaled = values[m] * rows[m, i]
+                for j in range(k):
+                    spare[i, j] -= scaled * rows[m, j]
+    return math.sqrt(inner(spare, spare))

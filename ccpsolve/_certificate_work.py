@@ -1,0 +1,141 @@
+"""Work arrays of the certificate kernel, and the small operations its parts share.
+
+Written for a short compilation: entries are set and copied in loops (``target[:] = value`` brings
+the formatting of error messages with it), and parts take the arrays they use, not the whole `Work`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccpsolve import _lapack, _loops
+from ccpsolve._numba import jit
+
+__all__ = [
+    "UNIT_ROUNDOFF",
+    "Work",
+    "carve",
+    "certificate_work_sizes",
+    "combine",
+    "eigh",
+    "inner",
+    "irregular_vector",
+    "norm",
+]
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int32]
+
+UNIT_ROUNDOFF = 2.0**-53
+_JACOBI = 4  # up to this order Jacobi rotations are faster than LAPACK
+_VECTORS = 7
+_MATRICES = 5
+
+
+class Work(NamedTuple):
+    """The arrays of one certificate; all are views of the caller's buffer."""
+
+    columns: Array  # (n, n) columns[b] is column b of the scaled β
+    factor: Array  # (n, n) a Cholesky factor of the shifted symmetric part
+    a: Array  # (k, k) scaled α
+    x: Array  # (k, k) scaled candidate
+    s: Array  # (k, k) scaled slack
+    spare: Array  # (k, k)
+    rows: Array  # (k, k) eigenvectors, then the vectors u and w of the certified pair
+    values: Array  # (k,) eigenvalues, then 1 for each u and −1 for each w
+    congruence: Array  # (k,) the powers of two C_i of the equilibration
+    vectors: Array  # (7, n) svec coordinates
+    scratch: Array  # for LAPACK
+
+
+@jit
+def certificate_work_sizes(k: int) -> tuple[int, int]:
+    """Lengths of the float64 and int32 buffers of one certificate of order k."""
+    n = k * (k + 1) // 2
+    scratch, integers = _lapack.eigh_workspace_sizes(k)
+    return 2 * n * n + _MATRICES * k * k + _VECTORS * n + 2 * k + scratch, integers
+
+
+@jit
+def carve(k: int, buffer: Array) -> Work:
+    """Divide the buffer into the arrays of a `Work`."""
+    n = k * (k + 1) // 2
+    matrices = 2 * n * n
+    vectors = matrices + _MATRICES * k * k
+    rest = vectors + _VECTORS * n
+    operators = buffer[:matrices].reshape((2, n, n))
+    square = buffer[matrices:vectors].reshape((_MATRICES, k, k))
+    return Work(
+        operators[0],
+        operators[1],
+        square[0],
+        square[1],
+        square[2],
+        square[3],
+        square[4],
+        buffer[rest : rest + k],
+        buffer[rest + k : rest + 2 * k],
+        buffer[vectors:rest].reshape((_VECTORS, n)),
+        buffer[rest + 2 * k :],
+    )
+
+
+@jit
+def combine(target: Array, source: Array, scale: float, direction: Array) -> None:
+    """Write ``source + scale·direction`` to the matrix ``target``."""
+    for i in range(target.shape[0]):
+        for j in range(target.shape[1]):
+            target[i, j] = source[i, j] + scale * direction[i, j]
+
+
+@jit
+def inner(first: Array, second: Array) -> float:
+    """Return ``⟨first, second⟩`` of two matrices."""
+    total = 0.0
+    for i in range(first.shape[0]):
+        for j in range(first.shape[1]):
+            total += first[i, j] * second[i, j]
+    return total
+
+
+@jit
+def norm(vector: Array) -> float:
+    """Return the Euclidean norm."""
+    total = 0.0
+    for i in range(vector.shape[0]):
+        total += vector[i] * vector[i]
+    return math.sqrt(total)
+
+
+@jit
+def irregular_vector(vector: Array) -> None:
+    """Fill in a start for power iterations that is in no special position to structured data."""
+    for i in range(vector.shape[0]):
+        vector[i] = math.sqrt(i + 1.0) % 1.0 - 0.4
+
+
+@jit
+def eigh(m: Array, rows: Array, values: Array, scratch: Array, integers: Integers) -> float:
+    """Diagonalise the symmetric ``m`` (destroyed): eigenvectors to rows, eigenvalues to values.
+
+    The eigenvalues come in no particular order; the smallest one is returned.
+    """
+    k = m.shape[0]
+    if k > _JACOBI:
+        combine(rows, m, 0.0, m)
+        _lapack.eigh_rows(rows, values, scratch, integers)
+    else:
+        for i in range(k):
+            for j in range(k):
+                rows[i, j] = 1.0 if i == j else 0.0
+        _loops.eigh_rows_jacobi(m, rows)
+        for i in range(k):
+            values[i] = m[i, i]
+    smallest = values[0]
+    for i in range(1, k):
+        smallest = min(smallest, values[i])
+    return smallest
