@@ -1,4 +1,4 @@
-"""The errors of `flows`: one small tree under `FlowsError`."""
+"""The errors and warnings of `flows`: one small tree under `FlowsError`."""
 
 
 class FlowsError(Exception):
@@ -15,3 +15,7 @@ class UnsupportedModelError(FlowsError):
 
 class DerivativeCheckError(FlowsError):
     """A derivative disagrees with the finite difference it was compared with."""
+
+
+class KinkWarning(UserWarning):
+    """A function has kinks, whose curvature its derivatives do not contain."""

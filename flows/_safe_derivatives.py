@@ -1,8 +1,10 @@
-"""Keep higher derivatives right: write normalisations in primitive operations.
+"""Keep higher derivatives right: write some torch functions in primitive operations.
 
-In stock torch the fused normalisations have third derivatives that are wrong without a warning
-(first and second are right), and fused attention refuses double backward. Inside `protected`
-every such call is replaced by elementary operations, whose derivatives of every order are right.
+In stock torch (2.13, float64, against finite differences) `layer_norm`, training-mode `batch_norm`
+and `instance_norm` have wrong third derivatives, and `weight_norm` wrong second ones, without a
+warning (see also torch issues 175754 and 186256); fused attention and cuDNN's recurrent networks
+refuse to be differentiated twice. Inside `protected` each of them is computed by elementary
+operations, whose derivatives of every order are right.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,21 +45,35 @@ def _frozen_statistics(
     return (x - _per_channel(running_mean, x)) * scale
 
 
-def layer_norm(
+def _layer_norm(
     input: Tensor,
     normalized_shape: Sequence[int],
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Replace `torch.nn.functional.layer_norm`."""
-    x = _standardize(input, tuple(range(-len(normalized_shape), 0)), eps)
+    x = _standardize(input, _last(normalized_shape), eps)
     if weight is not None:
         x = x * weight
     return x if bias is None else x + bias
 
 
-def batch_norm(
+def _rms_norm(
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    eps: float | None = None,
+) -> Tensor:
+    eps = torch.finfo(input.dtype).eps if eps is None else eps
+    x = input * (input.square().mean(_last(normalized_shape), keepdim=True) + eps).rsqrt()
+    return x if weight is None else x * weight
+
+
+def _last(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(range(-len(shape), 0))
+
+
+def _batch_norm(
     input: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,
@@ -67,7 +83,7 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Replace `torch.nn.functional.batch_norm`; running statistics are never updated."""
+    """Batch statistics in training, which leave the running ones alone."""
     if training or running_mean is None or running_var is None:
         x = _standardize(input, (0, *range(2, input.ndim)), eps)
     else:
@@ -75,7 +91,7 @@ def batch_norm(
     return _channel_affine(x, weight, bias)
 
 
-def instance_norm(
+def _instance_norm(
     input: Tensor,
     running_mean: Tensor | None = None,
     running_var: Tensor | None = None,
@@ -85,7 +101,6 @@ def instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Replace `torch.nn.functional.instance_norm`; running statistics are never updated."""
     if use_input_stats or running_mean is None or running_var is None:
         x = _standardize(input, tuple(range(2, input.ndim)), eps)
     else:
@@ -93,28 +108,40 @@ def instance_norm(
     return _channel_affine(x, weight, bias)
 
 
-def group_norm(
+def _group_norm(
     input: Tensor,
     num_groups: int,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Replace `torch.nn.functional.group_norm`."""
     grouped = input.reshape(input.shape[0], num_groups, -1)
     return _channel_affine(_standardize(grouped, (2,), eps).view_as(input), weight, bias)
 
 
+def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    """Return ``g v / ‖v‖``, the norm over all axes but `dim` (over all of them if it is -1)."""
+    axes = tuple(axis for axis in range(v.ndim) if dim == -1 or axis != dim % v.ndim)
+    return v * (g / v.square().sum(axes, keepdim=True).sqrt())
+
+
 REPLACEMENTS: Mapping[Callable[..., Any], Callable[..., Tensor]] = {
-    F.layer_norm: layer_norm,
-    F.batch_norm: batch_norm,
-    F.instance_norm: instance_norm,
-    F.group_norm: group_norm,
+    F.layer_norm: _layer_norm,
+    F.rms_norm: _rms_norm,
+    F.batch_norm: _batch_norm,
+    F.instance_norm: _instance_norm,
+    F.group_norm: _group_norm,
+    torch._weight_norm: _weight_norm,
 }
+"""What is computed instead of a torch function, with the same arguments."""
+
+RECURRENT: frozenset[Callable[..., Any]] = frozenset(
+    {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
+)
 
 
-class _PrimitiveNorms(TorchFunctionMode):
-    """Intercept the fused normalisations and compute them in primitive operations."""
+class _Primitive(TorchFunctionMode):
+    """Send torch functions with doubtful derivatives to their replacements."""
 
     def __torch_function__(
         self,
@@ -123,16 +150,43 @@ class _PrimitiveNorms(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
+        if func in RECURRENT:
+            with _unfused_recurrence():
+                return func(*args, **(kwargs or {}))
         return REPLACEMENTS.get(func, func)(*args, **(kwargs or {}))
 
 
 @contextmanager
+def _unfused_recurrence() -> Iterator[None]:
+    """Switch off cuDNN (which has no second derivative) and oneDNN (slower at the third)."""
+    onednn: Any = torch.backends.mkldnn
+    enabled = onednn.enabled
+    onednn.enabled = False
+    try:
+        with torch.backends.cudnn.flags(enabled=False):
+            yield
+    finally:
+        onednn.enabled = enabled
+
+
+@contextmanager
 def protected() -> Iterator[None]:
-    """Make derivatives of every order right for whatever is evaluated inside."""
+    """Make derivatives of every order right for whatever is evaluated inside.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch.nn.functional import layer_norm
+    >>> x = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)
+    >>> with protected():
+    ...     y = layer_norm(x, (3,))
+    >>> torch.allclose(y, layer_norm(x, (3,)))
+    True
+    """
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with sdpa_kernel(SDPBackend.MATH), _PrimitiveNorms():
+        with sdpa_kernel(SDPBackend.MATH), _Primitive():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
