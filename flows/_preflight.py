@@ -10,6 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from flows._derivatives import ScalarFunction
 from flows._errors import FlowsError, InvalidArgumentError, KinkWarning, UnsupportedModelError
+from flows._examples import leaves
 
 KINKED = frozenset(
     {
@@ -87,17 +88,18 @@ def require_supported(model: nn.Module, *, chunked: bool) -> None:
 
 def _refusal(module: nn.Module, *, chunked: bool) -> str | None:
     """Return why `module` is refused, or None."""
-    # Both of these carry over the type of the module they wrap only in part: go by name.
     if isinstance(module, torch.jit.ScriptModule):
         return "is scripted: pass the module it was made from"
-    if _type(module) == "OptimizedModule":
+    if _type(module) == "OptimizedModule":  # by name: to import the class takes seconds
         return "is compiled by torch.compile: pass the module it was made from"
     if any(nn.parameter.is_lazy(p) for p in module.parameters(recurse=False)):
         return "has uninitialized parameters: call the model once first"
     if _is_random(module):
         return "is random in training: set its probability to zero or call model.eval()"
     if chunked and _uses_batch_statistics(module):
-        return "mixes examples in training, so the loss is no mean over chunks: drop chunk="
+        return (
+            "mixes examples, so the loss is no mean over chunks: drop chunk= or call model.eval()"
+        )
     if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and _bends_gradient(module):
         return (
             "must not set padding_idx, max_norm, scale_grad_by_freq or sparse: "
@@ -225,7 +227,7 @@ class _FunctionNames(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        if any(isinstance(a, Tensor) and a.requires_grad for a in args):
+        if any(leaf.requires_grad for leaf in leaves([args, kwargs])):
             self.names.add(getattr(func, "__name__", "").strip("_"))
         return func(*args, **(kwargs or {}))
 

@@ -128,8 +128,8 @@ class Objective:
         >>> objective = flows.Objective.from_function(lambda w: w.dot(w) ** 2 / 4, w)
         >>> e = torch.eye(2)
         >>> objective.third_pairs(w, e)
-        tensor([[6., 4., 2.],
-                [4., 2., 12.]])
+        tensor([[ 6.,  4.,  2.],
+                [ 4.,  2., 12.]])
         """
         if not isinstance(w0, Tensor) or w0.ndim != 1 or w0.numel() == 0:
             found = tuple(w0.shape) if isinstance(w0, Tensor) else type(w0).__name__
