@@ -18,30 +18,29 @@ from ccpsolve._certificate_work import UNIT_ROUNDOFF, Work, inner, norm
 from ccpsolve._compensated import accumulate_product, add_svec, operator_residual, two_sum
 from ccpsolve._numba import jit
 
-__all__ = ["balance", "equilibrate", "error_bounds", "split"]
+__all__ = ["equilibrate", "error_bounds", "split"]
 
 Array = NDArray[np.float64]
 
 _LARGEST_EXPONENT = 100  # of the congruence, met only where β has (almost) zeros on its diagonal
-_SLACK_FLOOR = 0.05  # of ‖α‖: keeps γ finite where the slack vanishes
 
 
 @jit
 def equilibrate(
     columns: Array, a: Array, x: Array, s: Array, congruence: Array, weight: Array
-) -> float:
+) -> tuple[bool, float]:
     """Pass to the coordinates ``X' = C⁻¹XC⁻¹``, exactly, for C holds powers of two.
 
-    Returns the largest factor ``C_i C_j`` of the way back.
+    Returns whether all C_i are equal, and the largest factor ``C_i C_j`` of the way back.
     """
     k, n = a.shape[0], weight.shape[0]
-    largest = 0.0
+    largest, smallest = 0.0, np.inf
     at = 0
     for i in range(k):
         value = columns[at, at]
         exponent = -math.frexp(value)[1] // 4 if value > 0.0 else 0
         congruence[i] = math.ldexp(1.0, min(max(exponent, -_LARGEST_EXPONENT), _LARGEST_EXPONENT))
-        largest = max(largest, congruence[i])
+        largest, smallest = max(largest, congruence[i]), min(smallest, congruence[i])
         at += k - i
     at = 0
     for i in range(k):
@@ -56,23 +55,7 @@ def equilibrate(
     for b in range(n):
         for m in range(n):
             columns[b, m] *= weight[b] * weight[m]
-    return largest * largest
-
-
-@jit
-def balance(columns: Array, a: Array, x: Array, s: Array) -> float:
-    """Return the γ of ``Z = X − γS``: ``‖X‖ / max(‖S‖, 0.05‖α‖)``, or 1 where that is no number.
-
-    The bounds hold for any γ > 0; this one balances the two parts of Z. A candidate below the
-    scale of solutions, ``‖α‖/tr β``, counts as that large.
-    """
-    trace = 0.0
-    for b in range(columns.shape[0]):
-        trace += columns[b, b]
-    norm_a = math.sqrt(inner(a, a))
-    slack = max(math.sqrt(inner(s, s)), _SLACK_FLOOR * norm_a)
-    size = max(math.sqrt(inner(x, x)), norm_a / trace)
-    return size / slack if slack > 0.0 and size > 0.0 else 1.0
+    return largest == smallest, largest * largest
 
 
 @jit

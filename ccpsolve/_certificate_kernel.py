@@ -13,8 +13,16 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ccpsolve._certificate_bounds import balance, equilibrate, error_bounds, split
-from ccpsolve._certificate_work import carve, combine, eigh, inner, irregular_vector, norm
+from ccpsolve._certificate_bounds import equilibrate, error_bounds, split
+from ccpsolve._certificate_work import (
+    carve,
+    combine,
+    eigh,
+    inner,
+    irregular_vector,
+    norm,
+    smallest_eigenvalue,
+)
 from ccpsolve._compensated import add_svec, operator_residual
 from ccpsolve._definite import prove_definite
 from ccpsolve._numba import jit
@@ -27,8 +35,8 @@ Integers = NDArray[np.int32]
 FIELDS = 10
 """How many numbers `certificate_kernel` writes: the fields of a `Certificate`, in order."""
 
-_POWER_STEPS = 12  # at most, for the estimate of ‖β‖₂
-_POWER_TOLERANCE = 0.01  # ‖β‖₂ is only a scale of the natural residual
+_POWER_STEPS = 10  # at most, for the estimate of ‖β‖₂
+_POWER_TOLERANCE = 0.02  # ‖β‖₂ is only a scale of the natural residual
 _TINY = 1e-100  # in place of ‖β‖₂ = 0: gives the natural residual its limit for β → 0
 
 
@@ -61,30 +69,32 @@ def certificate_kernel(
     _nothing_known(symmetric, out)
     work = carve(alpha.shape[0], buffer)
     columns, a, x, s, spare = work.columns, work.a, work.x, work.s, work.spare
-    rows, values, vectors, scratch = work.rows, work.values, work.vectors, work.scratch
-    unit_alpha, unit_x = _scaled_copies(alpha, beta, X, a, columns, x)
+    rows, values, vectors = work.rows, work.values, work.vectors
+    unit_alpha, unit_x = _scaled_copies(alpha, beta, symmetric, X, a, columns, x)
     _slack(columns, a, x, s, vectors)
     if not math.isfinite(inner(s, s)):
         return
-    combine(spare, x, 0.0, s)
-    out[0] = eigh(spare, rows, values, scratch, integers)
-    combine(spare, s, 0.0, s)
-    out[1] = eigh(spare, rows, values, scratch, integers)
-    out[2] = inner(x, s)
-    step, scale = _natural_step(a, x, _operator_norm(columns, vectors[0], vectors[1]))
+    step, scale = _natural_step(columns, symmetric, a, x, vectors)
     combine(spare, x, -step, s)
-    eigh(spare, rows, values, scratch, integers)
+    eigh(spare, rows, values, work.scratch, integers)
+    out[0] = smallest_eigenvalue(x, rows, work.turned, spare, work.none)
+    out[1] = smallest_eigenvalue(s, rows, work.turned, spare, work.none)
+    out[2] = inner(x, s)
     out[3] = _distance_to_psd_part(x, rows, values, spare) / scale
     if symmetric:
         out[6] = 0.5 * (out[2] - inner(x, a))
 
-    largest = equilibrate(columns, a, x, s, work.congruence, vectors[0])
+    uniform, largest = equilibrate(columns, a, x, s, work.congruence, vectors[0])
     lower = prove_definite(columns, symmetric, work.factor, vectors)
     if lower > 0.0:
-        gamma = balance(columns, a, x, s)
-        combine(spare, x, -gamma, s)
-        eigh(spare, rows, values, scratch, integers)
-        split(gamma, rows, values)
+        if uniform:  # X − τS has only been multiplied by a number
+            _rescale(values, 1.0 / largest)
+            step /= largest * largest
+        else:
+            step, scale = _natural_step(columns, symmetric, a, x, vectors)
+            combine(spare, x, -step, s)
+            eigh(spare, rows, values, work.scratch, integers)
+        split(step, rows, values)
         error_bounds(work, symmetric, lower, largest, out)
     _restore_units(unit_alpha, unit_x, out)
 
@@ -129,7 +139,7 @@ def _exponent(matrix: Array) -> int:
 
 @jit
 def _scaled_copies(
-    alpha: Array, beta: Array, X: Array, a: Array, columns: Array, x: Array
+    alpha: Array, beta: Array, symmetric: bool, X: Array, a: Array, columns: Array, x: Array
 ) -> tuple[float, float]:
     """Copy α/a, βᵀ/b and X·b/a with powers of two a and b; return the units of α and of X.
 
@@ -149,7 +159,7 @@ def _scaled_copies(
             x[i, j] = X[i, j] / unit_x
     for i in range(beta.shape[0]):
         for j in range(beta.shape[0]):
-            columns[j, i] = beta[i, j] / unit_beta
+            columns[i, j] = (beta[i, j] if symmetric else beta[j, i]) / unit_beta
     return unit_alpha, unit_x
 
 
@@ -174,10 +184,18 @@ def _slack(columns: Array, a: Array, x: Array, s: Array, vectors: Array) -> None
 
 
 @jit
-def _natural_step(a: Array, x: Array, norm_beta: float) -> tuple[float, float]:
+def _rescale(values: Array, factor: float) -> None:
+    for i in range(values.shape[0]):
+        values[i] *= factor
+
+
+@jit
+def _natural_step(
+    columns: Array, symmetric: bool, a: Array, x: Array, vectors: Array
+) -> tuple[float, float]:
     """Return the step τ and the scale x_s of the natural residual."""
     norm_a, norm_x = math.sqrt(inner(a, a)), math.sqrt(inner(x, x))
-    norm_beta = max(norm_beta, _TINY)
+    norm_beta = max(_operator_norm(columns, symmetric, vectors[0], vectors[1]), _TINY)
     scale = max(norm_x, norm_a / norm_beta)
     if scale == 0.0:  # α = 0 and X = 0 is a solution; any scale shows it
         return 1.0, 1.0
@@ -185,8 +203,8 @@ def _natural_step(a: Array, x: Array, norm_beta: float) -> tuple[float, float]:
 
 
 @jit
-def _operator_norm(columns: Array, v: Array, image: Array) -> float:
-    """Estimate the spectral norm ‖β‖₂ by power iteration on βᵀβ (from below, about 1 %)."""
+def _operator_norm(columns: Array, symmetric: bool, v: Array, image: Array) -> float:
+    """Estimate the spectral norm ‖β‖₂ from below by power iteration on β, or βᵀβ."""
     n = columns.shape[0]
     irregular_vector(v)
     estimate = 0.0
@@ -194,19 +212,21 @@ def _operator_norm(columns: Array, v: Array, image: Array) -> float:
         length = norm(v)
         if length == 0.0:
             return estimate
-        for a in range(n):
-            image[a] = 0.0
-        for b in range(n):
-            for a in range(n):
-                image[a] += columns[b, a] * v[b]
-        previous, estimate = estimate, norm(image) / length
+        for i in range(n):
+            v[i] /= length
+            image[i] = 0.0
+        for j in range(n):
+            for i in range(n):
+                image[i] += columns[j, i] * v[j]
+        previous, estimate = estimate, norm(image)
         if estimate <= previous * (1.0 + _POWER_TOLERANCE):
             return max(estimate, previous)
-        for b in range(n):
-            total = 0.0
-            for a in range(n):
-                total += columns[b, a] * image[a]
-            v[b] = total
+        for j in range(n):
+            v[j] = image[j]
+            if not symmetric:
+                v[j] = 0.0
+                for i in range(n):
+                    v[j] += columns[j, i] * image[i]
     return estimate
 
 

@@ -25,15 +25,16 @@ __all__ = [
     "inner",
     "irregular_vector",
     "norm",
+    "smallest_eigenvalue",
 ]
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int32]
 
 UNIT_ROUNDOFF = 2.0**-53
-_JACOBI = 4  # up to this order Jacobi rotations are faster than LAPACK
+_JACOBI = 8  # up to this order Jacobi rotations are faster than LAPACK
 _VECTORS = 7
-_MATRICES = 5
+_MATRICES = 6
 
 
 class Work(NamedTuple):
@@ -45,10 +46,12 @@ class Work(NamedTuple):
     x: Array  # (k, k) scaled candidate
     s: Array  # (k, k) scaled slack
     spare: Array  # (k, k)
+    turned: Array  # (k, k)
     rows: Array  # (k, k) eigenvectors, then the vectors u and w of the certified pair
     values: Array  # (k,) eigenvalues, then 1 for each u and −1 for each w
     congruence: Array  # (k,) the powers of two C_i of the equilibration
     vectors: Array  # (7, n) svec coordinates
+    none: Array  # (k, 0) in place of eigenvectors where only eigenvalues are wanted
     scratch: Array  # for LAPACK
 
 
@@ -77,9 +80,11 @@ def carve(k: int, buffer: Array) -> Work:
         square[2],
         square[3],
         square[4],
+        square[5],
         buffer[rest : rest + k],
         buffer[rest + k : rest + 2 * k],
         buffer[vectors:rest].reshape((_VECTORS, n)),
+        buffer[:0].reshape((k, 0)),
         buffer[rest + 2 * k :],
     )
 
@@ -119,10 +124,10 @@ def irregular_vector(vector: Array) -> None:
 
 
 @jit
-def eigh(m: Array, rows: Array, values: Array, scratch: Array, integers: Integers) -> float:
+def eigh(m: Array, rows: Array, values: Array, scratch: Array, integers: Integers) -> None:
     """Diagonalise the symmetric ``m`` (destroyed): eigenvectors to rows, eigenvalues to values.
 
-    The eigenvalues come in no particular order; the smallest one is returned.
+    The eigenvalues come in no particular order.
     """
     k = m.shape[0]
     if k > _JACOBI:
@@ -135,7 +140,20 @@ def eigh(m: Array, rows: Array, values: Array, scratch: Array, integers: Integer
         _loops.eigh_rows_jacobi(m, rows)
         for i in range(k):
             values[i] = m[i, i]
-    smallest = values[0]
+
+
+@jit
+def smallest_eigenvalue(m: Array, rows: Array, turned: Array, spare: Array, none: Array) -> float:
+    """Return the smallest eigenvalue of the symmetric ``m``, which is kept.
+
+    ``rows`` is an orthogonal basis in which m is nearly diagonal, if there is one at hand: near a
+    solution X, S and X − τS have the same eigenvectors. Rotations then have little left to do.
+    """
+    k = m.shape[0]
+    _lapack.gemm(False, False, 1.0, rows, m, 0.0, turned)
+    _lapack.gemm(False, True, 1.0, turned, rows, 0.0, spare)
+    _loops.eigh_rows_jacobi(spare, none)
+    smallest = spare[0, 0]
     for i in range(1, k):
-        smallest = min(smallest, values[i])
+        smallest = min(smallest, spare[i, i])
     return smallest

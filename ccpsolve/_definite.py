@@ -26,8 +26,8 @@ Array = NDArray[np.float64]
 _SHIFT = 0.5  # of the estimated smallest eigenvalue; costs at most a factor 2 in error bounds
 _RETRY = 0.25  # how much smaller the next shift is where the factorisation broke down
 _ATTEMPTS = 4
-_INVERSE_STEPS = 8
-_INVERSE_TOLERANCE = 0.05  # the shift leaves a factor 2 of room
+_INVERSE_STEPS = 6
+_INVERSE_TOLERANCE = 0.2  # the shift leaves a factor 2 of room
 
 
 @jit
@@ -53,12 +53,12 @@ def prove_definite(columns: Array, symmetric: bool, factor: Array, vectors: Arra
     averaging = 0.0
     if not symmetric:
         averaging = UNIT_ROUNDOFF * math.sqrt(inner(columns, columns))
-    _shifted_symmetric_part(columns, 0.0, factor)
+    _shifted_symmetric_part(columns, symmetric, 0.0, factor)
     if not _lapack.cholesky_factor(factor):
         return 0.0
     shift = _SHIFT * _smallest_eigenvalue(factor, vectors[0])
     for _ in range(_ATTEMPTS):
-        _shifted_symmetric_part(columns, shift, factor)
+        _shifted_symmetric_part(columns, symmetric, shift, factor)
         if _lapack.cholesky_factor(factor):
             defect = _defect_a_priori(columns, factor) + averaging
             if 2.0 * defect > shift:
@@ -70,11 +70,12 @@ def prove_definite(columns: Array, symmetric: bool, factor: Array, vectors: Arra
 
 
 @jit
-def _shifted_symmetric_part(columns: Array, shift: float, factor: Array) -> None:
+def _shifted_symmetric_part(columns: Array, symmetric: bool, shift: float, factor: Array) -> None:
     """Write the lower triangle of ``½(β + βᵀ) − shift·I``."""
     for i in range(columns.shape[0]):
         for j in range(i):
-            factor[i, j] = 0.5 * (columns[i, j] + columns[j, i])
+            entry = columns[i, j]
+            factor[i, j] = entry if symmetric else 0.5 * (entry + columns[j, i])
         factor[i, i] = columns[i, i] - shift
 
 

@@ -34,9 +34,9 @@ class _Layout(NamedTuple):
 def _layout(k: int) -> _Layout:
     rows, columns = np.triu_indices(k)
     weight = np.where(rows == columns, 1.0, np.sqrt(2.0))
-    place = np.empty((k, k), dtype=np.intp)
-    place[rows, columns] = place[columns, rows] = np.arange(rows.size)
-    place = place.ravel()
+    square = np.empty((k, k), dtype=np.intp)
+    square[rows, columns] = square[columns, rows] = np.arange(rows.size)
+    place = square.ravel()
     return _Layout(rows * k + columns, weight, place, 1.0 / weight[place])
 
 
