@@ -28,17 +28,24 @@ _STYLE: dict[Any, Any] = {
     "axes.titlelocation": "left",
     "axes.titlesize": 11,
     "lines.linewidth": 1.6,
-    "legend.frameon": False,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.8,
+    "legend.borderpad": 0.1,
     "legend.fontsize": 9,
     "legend.markerscale": 2,
 }
 # Beyond this multiple of the threshold an eigenvalue is cut off, so that the edge stays visible.
 _SHARPNESS_CUT = 3.0
+# So many eigenvalues of each process are drawn; more are clutter.
+_EIGENVALUES = 4
+# The paper averages over 50 steps; short runs over as much of their length as that is of 1000.
+_SIGMA = 50.0
+_SIGMA_PER_STEP = 1 / 20
 # A logarithmic axis is worth its oddness from this ratio on.
 _WIDE_RANGE = 30.0
 
 
-def summary_figure(dataset: xr.Dataset, *, sigma: float = 50.0) -> Figure:
+def summary_figure(dataset: xr.Dataset, *, sigma: float | None = None) -> Figure:
     """Draw what a central flow is for, in one figure.
 
     The panels show, against the step of the optimizer:
@@ -54,8 +61,9 @@ def summary_figure(dataset: xr.Dataset, *, sigma: float = 50.0) -> Figure:
     ----------
     dataset : xarray.Dataset
         The result of :func:`flows.run`. Processes may be missing or may have stopped early.
-    sigma : float
-        Width of the average over time, in optimizer steps.
+    sigma : float, optional
+        Width of the average over time, in optimizer steps. By default 50 as in the paper, and
+        1/20 of the length of runs shorter than 1000 steps.
 
     Returns
     -------
@@ -84,6 +92,8 @@ def summary_figure(dataset: xr.Dataset, *, sigma: float = 50.0) -> Figure:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
+    if sigma is None:
+        sigma = min(_SIGMA, max(1.0, _SIGMA_PER_STEP * float(dataset.step[-1])))
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(11, 7.5), layout="constrained")
         panels: list[Callable[[Axes, xr.Dataset, float], None]] = [
@@ -114,7 +124,7 @@ def _draw_loss(axes: Axes, dataset: xr.Dataset, sigma: float) -> None:
         if process == "discrete":
             axes.plot(steps, loss, color="0.75", lw=0.8, label=_LABELS[process], zorder=1)
             average = gaussian_average(loss, sigma)
-            axes.plot(steps, average, color=colour, label="optimizer, averaged over time")
+            axes.plot(steps, average, color=colour, label=f"its average over {sigma:g} steps")
             _mark_stop(axes, steps, loss, "0.4")
         else:
             axes.plot(steps, loss, color=colour, label=_label(process))
@@ -139,7 +149,7 @@ def _draw_sharpness(axes: Axes, dataset: xr.Dataset, sigma: float) -> None:
     highest = threshold
     axes.axhline(threshold, color="0.3", lw=1, ls=":", label=f"edge of stability, {threshold:g}")
     for process in _processes(dataset):
-        eigenvalues = dataset.effective_sharpness.sel(process=process).values
+        eigenvalues = dataset.effective_sharpness.sel(process=process).values[:, :_EIGENVALUES]
         known = np.isfinite(eigenvalues).any(axis=-1)
         if not known.any():
             continue
@@ -148,6 +158,9 @@ def _draw_sharpness(axes: Axes, dataset: xr.Dataset, sigma: float) -> None:
             lines = axes.plot(steps, eigenvalues, ".", color="0.55", ms=3, zorder=1)
         else:
             lines = axes.plot(steps, eigenvalues, color=_colour(dataset, process), lw=1.3)
+        if process == "stable":
+            for line in lines[1:]:
+                line.set(alpha=0.35, lw=0.9)  # beyond the edge already; only the top one matters
         top = float(np.nanmax(eigenvalues))
         beyond = f" (up to {top:.3g})" if top > cut and process != "discrete" else ""
         lines[0].set_label(_label(process) + beyond)

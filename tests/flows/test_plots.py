@@ -99,8 +99,14 @@ def test_time_average_smooths_the_loss_of_the_optimizer_alone():
     dataset = synthetic_run()
     axes = plots.summary_figure(dataset, sigma=20).axes[0]
     raw = dataset.loss.sel(process="discrete").values[200:]
-    smooth = line(axes, "optimizer, averaged over time").get_ydata()[200:]
+    smooth = line(axes, "its average over 20 steps").get_ydata()[200:]
     assert np.abs(np.diff(smooth)).max() < 0.2 * np.abs(np.diff(raw)).max()
+
+
+@pytest.mark.parametrize(("steps", "label"), [(400, "20 steps"), (100, "5 steps")])
+def test_short_runs_are_averaged_over_a_part_of_their_length(steps, label):
+    axes = plots.summary_figure(synthetic_run().isel(step=slice(steps + 1))).axes[0]
+    assert f"its average over {label}" in labels(axes)
 
 
 def test_rarely_measured_eigenvalues_are_drawn_where_they_were_measured():
