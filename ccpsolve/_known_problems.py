@@ -111,8 +111,8 @@ def known_problem(
     beta, lowest = _operator(rng, k, condition, beta_rank, asymmetry)
     D = 2.0 ** np.round(rng.uniform(-1.0, 1.0, k) * np.log2(congruence))
     stretch = np.outer(D, D)
-    rounding = 2.0**-51 * (np.linalg.norm(beta, 2) * np.linalg.norm(X) + np.linalg.norm(S))
-    rounding *= stretch.max() / lowest if lowest > 0 else np.inf
+    defect = 2.0**-51 * (np.linalg.norm(beta, 2) * np.linalg.norm(X) + np.linalg.norm(S))
+    rounding = defect * stretch.max() / lowest if lowest > 0.0 else np.inf
     weight = stretch[np.triu_indices(k)]
     X, S, beta = X * stretch, S / stretch, beta / np.outer(weight, weight)
     X, S = X * (alpha_scale / beta_scale), S * alpha_scale

@@ -104,7 +104,7 @@ def svec(X: ArrayLike) -> Array:
         raise InvalidProblemError(f"X has shape {X.shape}; svec needs (..., k, k)")
     k = X.shape[-1]
     layout = _layout(k)
-    flat: Array = X.reshape(X.shape[:-2] + (k * k,))
+    flat: Array = X.reshape((*X.shape[:-2], k * k))
     return np.take(flat, layout.upper, axis=-1) * layout.weight
 
 
@@ -140,7 +140,7 @@ def smat(x: ArrayLike) -> Array:
     k = order_of_svec(x.shape[-1])
     layout = _layout(k)
     flat: Array = np.take(x, layout.place, axis=-1) * layout.inverse_weight
-    return flat.reshape(x.shape[:-1] + (k, k))
+    return flat.reshape((*x.shape[:-1], k, k))
 
 
 def svec_basis(k: int) -> Array:
@@ -171,7 +171,7 @@ def svec_operator(B: ArrayLike) -> Array:
     Parameters
     ----------
     B : array_like, shape (k, k, k, k)
-        The operator as a 4-index array; ``B[i, j, l, m] + B[i, j, m, l]`` must be symmetric in (i, j).
+        The operator; its values on symmetric matrices must be symmetric.
 
     Returns
     -------
