@@ -6,8 +6,22 @@ optimizer and its flows from the same weights and returns a :class:`Run`.
 """
 
 from flows._errors import FlowsError, InvalidArgumentError
-from flows.methods import GD
+from flows.methods import GD, Method, Preconditioned, RMSProp, RMSPropNorm
 from flows.objective import Objective
 from flows.run import Run, load, run
+from flows.torch_optimizers import from_torch
 
-__all__ = ["GD", "FlowsError", "InvalidArgumentError", "Objective", "Run", "load", "run"]
+__all__ = [
+    "GD",
+    "FlowsError",
+    "InvalidArgumentError",
+    "Method",
+    "Objective",
+    "Preconditioned",
+    "RMSProp",
+    "RMSPropNorm",
+    "Run",
+    "from_torch",
+    "load",
+    "run",
+]

@@ -3,11 +3,16 @@
 With the oscillation covariance ``Σ = U X Uᵀ`` over the critical directions ``U``
 (``H U = P U Λ``, ``UᵀPU = I``)::
 
-    dw/dt = −P⁻¹(∇L + ½ 𝒯[X]),     𝒯[X] = Σ_ij X_ij ∇³L[u_i, u_j],
+    dw/dt = −P⁻¹(g + ½ 𝒯[X]),              𝒯[X] = Σ_ij X_ij ∇³L[u_i, u_j],
+    dν/dt = f(ν, g) + ℛ[X],                 ℛ[X] = ½ Σ_ij X_ij ∇²_g f[Hu_i, Hu_j],
     0 ⪯ X ⟂ 2I − Λ ⪰ 0     for almost every t.
 
-Reduced to the frame, the slack ``2I − Λ`` moves by ``−(α − β[X])`` with
-``α = 𝒯ᵀ[−P⁻¹∇L]`` and ``β = ½ 𝒯ᵀP⁻¹𝒯`` (Cohen, Damian et al. 2024, Definition 8 and App. B).
+Reduced to the frame, the slack ``2I − Λ`` moves by ``−(α − β[X])`` with::
+
+    α    = 𝒯ᵀ[−P⁻¹g] − 2 Uᵀ(dP/dt at X = 0)U
+    β[X] = ½ 𝒯ᵀP⁻¹𝒯[X] + 2 Uᵀ(∂P/∂ν·ℛ[X])U
+
+(Cohen, Damian et al. 2024, Definition 8 and Appendices B and C.7.)
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from ccpsolve import CCPError, dvi, smat, svec
 from flows._errors import InvalidArgumentError
 from flows.methods import Method
 from flows.objective import Objective
-from flows.process import Observation, Oscillation, Process, ProcessStopped
+from flows.process import Flow, Observation, Oscillation, ProcessStopped, Start, State
 from flows.spectrum import Spectrum
 
 # Directions with θ > threshold − MARGIN enter the complementarity problem of a step.
@@ -30,7 +35,7 @@ MARGIN = 0.05
 
 
 @dataclass(frozen=True)
-class CentralPoint(dvi.Linearization[Tensor]):
+class CentralPoint(dvi.Linearization[State]):
     """The central flow linearised at one point, with what is reported of it."""
 
     loss: float
@@ -38,48 +43,69 @@ class CentralPoint(dvi.Linearization[Tensor]):
     spectrum: Spectrum
 
 
-class Central(Process):
+class Central(Flow):
     """Central flow by explicit Euler steps with a position-level complementarity problem.
 
     Parameters
     ----------
-    objective, method, w0
+    objective, method, start
         The problem, and where the flow starts.
     substeps : int
         Euler steps per unit of time; 4 as published.
+    mixed_term : bool
+        Whether to keep the term ``∂f/∂g·½𝒯[X]`` of the rate of ν, which for RMSProp is
+        ``c g ⊙ 𝒯[Σ]``. It is of the same order as ``ℛ[X]``; the published experiments drop it.
     """
 
     name = "central"
 
     def __init__(
-        self, objective: Objective, method: Method, w0: Tensor, *, substeps: int = 4
+        self,
+        objective: Objective,
+        method: Method,
+        start: Start,
+        *,
+        substeps: int = 4,
+        mixed_term: bool = False,
     ) -> None:
-        super().__init__(objective, method, w0)
+        super().__init__(objective, method, start)
         if substeps < 1:
             raise InvalidArgumentError(f"substeps must be at least 1, found {substeps}")
         self.substeps = substeps
+        self.mixed_term = mixed_term
         self.solves = 0
-        self._first: dvi.EulerStep[Tensor] | None = None
+        self._first: dvi.EulerStep[State] | None = None
         self._worst_residual = 0.0
         self._worst_bound = 0.0
 
-    def linearize(self, t: float, state: Tensor) -> CentralPoint:
-        """Return the reduced data of the flow at weights ``state`` (the DVI protocol)."""
-        w, p = state, self.method.preconditioner(state)
+    def linearize(self, t: float, state: State) -> CentralPoint:
+        """Return the reduced data of the flow at ``state`` (the DVI protocol)."""
+        (w, nu), clock = state, self.first_update + t
+        p = self.preconditioner(nu, clock)
         loss, gradient = self.loss_and_gradient(w)
-        spectrum = self.measure_spectrum(w)
+        spectrum = self.measure_spectrum(w, p)
         k = spectrum.above(self.method.threshold - MARGIN)
-        third = self._third(w, spectrum.frame(k))
-        velocity = -gradient / p
-        scaled = third / (p if p.ndim == 0 else p[:, None])
+        U = spectrum.frame(k)
+        third = self._third(w, U)
+        force = third / (p if p.ndim == 0 else p[:, None])
+        velocity, rate = -gradient / p, self.method.rate(nu, gradient, clock)
+        reaction = self._reaction(state, gradient, clock, spectrum.image(k), third)
+        hardening = self.method.preconditioner_rate(nu, rate, clock)
+        alpha = third.T @ velocity - 2 * _weighted_gram(U, hardening)
+        beta = 0.5 * (third.T @ force)
+        if nu.numel():
+            changes = (self.method.preconditioner_change(nu, x, clock) for x in reaction)
+            beta = beta + 2 * _columns([_weighted_gram(U, change) for change in changes], beta)
 
-        def advance(X: np.ndarray, dt: float) -> Tensor:
-            return w + dt * (velocity - 0.5 * (scaled @ torch.as_tensor(svec(X)).to(w)))
+        def advance(X: np.ndarray, dt: float) -> State:
+            x = torch.as_tensor(svec(X)).to(w)
+            pull = sum((c * r for c, r in zip(x, reaction, strict=True)), torch.zeros_like(nu))
+            return State(w + dt * (velocity - 0.5 * (force @ x)), nu + dt * (rate + pull))
 
         return CentralPoint(
             slack=np.diag(self.method.threshold - spectrum.values[:k]),
-            alpha=_smat(third.T @ velocity),
-            beta=_symmetric(0.5 * (third.T @ scaled)),
+            alpha=smat(_numpy(alpha)),
+            beta=_symmetric(_numpy(beta)),
             advance=advance,
             loss=loss,
             gradient=gradient,
@@ -88,13 +114,12 @@ class Central(Process):
 
     def observe(self, *, spectrum: bool) -> Observation:
         """Measure the flow, and what it predicts of the oscillation around it."""
-        step = self._first = self._step(self.w)
+        step = self._first = self._step(0, self.state)
         point = step.linearization
         assert isinstance(point, CentralPoint)
         variance, axes = np.linalg.eigh(step.solution.X)
         variance, axes = variance[::-1], axes[:, ::-1]
-        spectrum_axes = point.spectrum.dual_frame(point.k)
-        directions = spectrum_axes @ torch.as_tensor(axes.copy()).to(self.w)
+        directions = point.spectrum.dual_frame(point.k) @ torch.as_tensor(axes.copy()).to(self.w)
         oscillation = Oscillation(
             variance=np.maximum(variance, 0.0),
             directions=directions,
@@ -109,17 +134,18 @@ class Central(Process):
 
     def advance(self) -> None:
         """Advance by one unit of time."""
-        step = self._first if self._first is not None else self._step(self.w)
-        for _ in range(self.substeps - 1):
-            step = self._step(step.state)
-        self.w, self._first = step.state, None
+        step = self._first if self._first is not None else self._step(0, self.state)
+        for substep in range(1, self.substeps):
+            step = self._step(substep, step.state)
+        self.state, self._first = step.state, None
         self.t += 1
 
-    def _step(self, w: Tensor) -> dvi.EulerStep[Tensor]:
+    def _step(self, substep: int, state: State) -> dvi.EulerStep[State]:
+        t = self.t + substep / self.substeps
         try:
-            step = dvi.euler_step(self, float(self.t), w, 1.0 / self.substeps)
+            step = dvi.euler_step(self, t, state, 1.0 / self.substeps)
         except CCPError as error:
-            raise ProcessStopped(f"at step {self.t}: {error}") from error
+            raise ProcessStopped(f"at step {t:g}: {error}") from error
         certificate = step.solution.certificate
         self._worst_residual = max(self._worst_residual, certificate.natural_residual)
         self._worst_bound = max(self._worst_bound, certificate.error_bound)
@@ -130,15 +156,44 @@ class Central(Process):
         """Return 𝒯 as a matrix (d, n) acting on svec coordinates."""
         if U.shape[1] == 0:
             return U
-        first, second = np.triu_indices(U.shape[1])
-        scale = np.where(first == second, 1.0, np.sqrt(2.0))
-        return self.objective.third_pairs(w, U) * torch.as_tensor(scale).to(w)
+        return self.objective.third_pairs(w, U) * torch.as_tensor(_scales(U.shape[1])).to(w)
+
+    def _reaction(
+        self, state: State, gradient: Tensor, clock: float, HU: Tensor, third: Tensor
+    ) -> list[Tensor]:
+        """Return the columns of ℛ in svec coordinates, each shaped as ν."""
+        nu, k = state.nu, HU.shape[1]
+        columns = []
+        for column, (i, j, scale) in enumerate(zip(*np.triu_indices(k), _scales(k), strict=True)):
+            pull = self.method.reaction(nu, gradient, clock, HU[:, i], HU[:, j]) * scale
+            if self.mixed_term:
+                shift = 0.5 * third[:, column]
+                pull = pull + self.method.rate_change(nu, gradient, clock, shift)
+            columns.append(pull)
+        return columns
 
 
-def _smat(x: Tensor) -> np.ndarray:
-    return smat(x.double().cpu().numpy())
+def _scales(k: int) -> np.ndarray:
+    """Return the svec scaling of the pairs i ≤ j: 1 on the diagonal, √2 off it."""
+    first, second = np.triu_indices(k)
+    return np.where(first == second, 1.0, np.sqrt(2.0))
 
 
-def _symmetric(M: Tensor) -> np.ndarray:
-    array = M.double().cpu().numpy()
-    return (array + array.T) / 2
+def _weighted_gram(U: Tensor, weight: Tensor) -> Tensor:
+    """Return ``svec(Uᵀ diag(weight) U)``."""
+    gram = U.T @ (U * (weight if weight.ndim == 0 else weight[:, None]))
+    first, second = np.triu_indices(U.shape[1])
+    return gram[first, second] * torch.as_tensor(_scales(U.shape[1])).to(U)
+
+
+def _columns(columns: list[Tensor], like: Tensor) -> Tensor:
+    return torch.stack(columns, dim=1) if columns else torch.zeros_like(like)
+
+
+def _numpy(x: Tensor) -> np.ndarray:
+    array: np.ndarray = x.double().cpu().numpy()
+    return array
+
+
+def _symmetric(M: np.ndarray) -> np.ndarray:
+    return (M + M.T) / 2

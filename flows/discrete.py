@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
-from flows.process import Observation, Process
+from flows.process import Observation, Process, State
 
 
 class Discrete(Process):
-    """The iterates ``w ← w − P⁻¹∇L(w)``."""
+    """The iterates ``w ← w − P(ν, t)⁻¹∇L(w)``."""
 
     name = "discrete"
-    _gradient: Tensor | None = None
+    _next: State | None = None
 
     def observe(self, *, spectrum: bool) -> Observation:
         """Measure loss, gradient norm and, if wanted, the effective eigenvalues."""
-        loss, self._gradient = self.loss_and_gradient(self.w)
-        values = self.measure_spectrum(self.w).values if spectrum else None
-        norm = float(self._gradient.norm())
-        return Observation(loss, norm) if values is None else Observation(loss, norm, values)
+        loss, gradient = self.loss_and_gradient(self.w)
+        p = self._prepare(gradient)
+        observation = Observation(loss, float(gradient.norm()))
+        if not spectrum:
+            return observation
+        return replace(observation, eigenvalues=self.measure_spectrum(self.w, p).values)
 
     def advance(self) -> None:
         """Take one optimizer step."""
-        gradient = self._gradient
-        if gradient is None:
-            _, gradient = self.loss_and_gradient(self.w)
-        self.w = self.w - gradient / self.method.preconditioner(self.w)
-        self._gradient = None
+        if self._next is None:
+            self._prepare(self.loss_and_gradient(self.w)[1])
+        assert self._next is not None
+        self.state, self._next = self._next, None
         self.t += 1
+
+    def _prepare(self, gradient: Tensor) -> Tensor:
+        """Find the next state, and return the preconditioner that leads to it."""
+        update = self.first_update + self.t
+        nu = self.method.update(self.state.nu, gradient, update)
+        p = self.preconditioner(nu, update)
+        self._next = State(self.w - gradient / p, nu)
+        return p

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +18,32 @@ from flows.spectrum import CriticalSubspace, Spectrum
 
 class ProcessStopped(FlowsError):
     """A process cannot go on; the message says why."""
+
+
+class State(NamedTuple):
+    """Where a process is: weights ``w``, shape (d,), and the optimizer's state ``nu``."""
+
+    w: Tensor
+    nu: Tensor
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where processes begin: after ``updates`` optimizer steps, before the next gradient.
+
+    Attributes
+    ----------
+    w : Tensor, shape (d,)
+        Weights.
+    nu : Tensor
+        State of the optimizer, without the gradient at ``w``.
+    updates : int
+        Number of optimizer steps taken so far.
+    """
+
+    w: Tensor
+    nu: Tensor
+    updates: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,20 +91,26 @@ class Process(ABC):
     ----------
     name : str
         Name of the process in results.
-    w : Tensor, shape (d,)
-        Weights at time ``t``.
+    state : State
+        Weights and optimizer state. In a flow, ``nu`` already contains the gradient at ``w``.
     t : int
         Number of units of time gone by.
     """
 
     name: str
 
-    def __init__(self, objective: Objective, method: Method, w0: Tensor) -> None:
+    def __init__(self, objective: Objective, method: Method, start: Start) -> None:
         self.objective = objective
         self.method = method
-        self.w = w0.clone()
+        self.state = State(start.w.clone(), start.nu.clone())
         self.t = 0
+        self.first_update = start.updates + 1
         self.subspace = CriticalSubspace(objective.dim, threshold=method.threshold)
+
+    @property
+    def w(self) -> Tensor:
+        """Weights at time ``t``, shape (d,)."""
+        return self.state.w
 
     @abstractmethod
     def observe(self, *, spectrum: bool) -> Observation:
@@ -98,11 +131,9 @@ class Process(ABC):
     def advance(self) -> None:
         """Advance by one unit of time. Call :meth:`observe` first."""
 
-    def measure_spectrum(self, w: Tensor) -> Spectrum:
+    def measure_spectrum(self, w: Tensor, p: Tensor) -> Spectrum:
         """Return the top of the spectrum of ``P⁻¹H`` at ``w``."""
-        return self.subspace.update(
-            lambda V: self.objective.hvp(w, V), self.method.preconditioner(w)
-        )
+        return self.subspace.update(lambda V: self.objective.hvp(w, V), p)
 
     def loss_and_gradient(self, w: Tensor) -> tuple[float, Tensor]:
         """Return ``L(w)`` and ``∇L(w)``; raise :class:`ProcessStopped` if not finite."""
@@ -110,3 +141,24 @@ class Process(ABC):
         if not (np.isfinite(float(loss)) and bool(torch.isfinite(gradient).all())):
             raise ProcessStopped(f"the loss or its gradient is not finite after {self.t} steps")
         return float(loss), gradient
+
+    def preconditioner(self, nu: Tensor, t: float) -> Tensor:
+        """Return ``P(ν, t)``; raise :class:`ProcessStopped` unless positive and finite."""
+        p = self.method.preconditioner(nu, t)
+        if not bool((torch.isfinite(p) & (p > 0)).all()):
+            raise ProcessStopped(
+                f"the preconditioner is not positive and finite after {self.t} steps "
+                "(a weight without any gradient so far needs eps > 0)"
+            )
+        return p
+
+
+class Flow(Process):
+    """A process in continuous time; its state starts one update ahead, with the gradient at w₀."""
+
+    def __init__(self, objective: Objective, method: Method, start: Start) -> None:
+        super().__init__(objective, method, start)
+        if start.nu.numel():
+            _, gradient = self.loss_and_gradient(start.w)
+            nu = method.update(start.nu, gradient, self.first_update)
+            self.state = State(self.state.w, nu)

@@ -24,7 +24,7 @@ from flows.central import Central
 from flows.discrete import Discrete
 from flows.methods import Method
 from flows.objective import Objective
-from flows.process import Observation, Oscillation, Process
+from flows.process import Observation, Oscillation, Process, Start
 from flows.record import Recorder
 from flows.stable import Stable
 
@@ -105,8 +105,10 @@ def run(
     processes: Iterable[str] = ("discrete", "central", "stable"),
     out: str | Path | None = None,
     overwrite: bool = False,
+    start: Start | None = None,
     warm_start: int = 0,
     substeps: int = 4,
+    mixed_term: bool = False,
     spectrum_every: int = 5,
     save_weights: int | Iterable[int] = (),
     check: bool = True,
@@ -129,10 +131,15 @@ def run(
         Folder for ``run.nc`` (and saved weights). Nothing is written without it.
     overwrite : bool
         Whether a run already in ``out`` may be replaced.
+    start : Start, optional
+        Weights, optimizer state and number of updates to begin with; by default the
+        objective's own weights and the method's initial state.
     warm_start : int
         Optimizer steps before all processes start.
     substeps : int
         Euler steps of the central flow per unit of time.
+    mixed_term : bool
+        See :class:`flows.central.Central`.
     spectrum_every : int
         Steps between measurements of the effective eigenvalues of processes that do not need
         them to advance.
@@ -176,9 +183,11 @@ def run(
     folder = None if out is None else storage.prepare(out, overwrite=overwrite)
     if check:
         objective.check()
-    w0 = _warm_start(objective, method, warm_start)
-    active = {name: _make(name, objective, method, w0, substeps) for name in names}
-    session = _Session(active, Recorder(names, steps), objective)
+    begin = _warm_start(objective, method, start, warm_start)
+    session = _Session(Recorder(names, steps), objective)
+    for name in names:
+        options = {"substeps": substeps, "mixed_term": mixed_term} if name == "central" else {}
+        session.add(name, method, begin, options)
     started = time.perf_counter()
     attributes = _attributes(method, objective, provenance or {}, steps, warm_start, substeps)
     try:
@@ -205,20 +214,28 @@ def run(
 class _Session:
     """The processes of a run, in step, with their accounts."""
 
-    def __init__(
-        self, active: dict[str, Process], recorder: Recorder, objective: Objective
-    ) -> None:
-        self.active = active
+    def __init__(self, recorder: Recorder, objective: Objective) -> None:
+        self.active: dict[str, Process] = {}
         self.recorder = recorder
         self.weights: dict[str, np.ndarray] = {}
         self._objective = objective
         self._latest: dict[str, Observation] = {}
 
+    def add(
+        self,
+        name: str,
+        method: Method,
+        start: Start,
+        options: Mapping[str, object],
+    ) -> None:
+        with _Account(self, name):
+            self.active[name] = PROCESSES[name](self._objective, method, start, **options)
+
     def observe(self, step: int, *, spectrum: bool) -> None:
         self._latest = {}
         for name in list(self.active):
             process = self.active[name]
-            with _Account(self, name, process):
+            with _Account(self, name):
                 observation = process.observe(spectrum=spectrum)
                 self._latest[name] = observation
                 self.recorder.observe(step, name, observation)
@@ -235,7 +252,7 @@ class _Session:
     def advance(self) -> None:
         for name in list(self.active):
             process = self.active[name]
-            with _Account(self, name, process):
+            with _Account(self, name):
                 process.advance()
 
     def keep_weights(self, step: int) -> None:
@@ -256,8 +273,8 @@ class _Session:
 class _Account:
     """Charges oracle calls and time to a process, and takes it out of the run if it stops."""
 
-    def __init__(self, session: _Session, name: str, process: Process) -> None:
-        self._session, self._name, self._process = session, name, process
+    def __init__(self, session: _Session, name: str) -> None:
+        self._session, self._name = session, name
 
     def __enter__(self) -> None:
         self._before = dict(self._session._objective.counts)
@@ -270,11 +287,12 @@ class _Account:
         for operation, count in self._session._objective.counts.items():
             spent = count - self._before.get(operation, 0)
             account[operation] = account.get(operation, 0) + spent
-        if isinstance(self._process, Central):
-            account["ccp"] = self._process.solves
+        process = self._session.active.get(name)
+        if isinstance(process, Central):
+            account["ccp"] = process.solves
         if isinstance(error, FlowsError):
             recorder.stopped[name] = str(error)
-            del self._session.active[name]
+            self._session.active.pop(name, None)
             return True
         return False
 
@@ -283,17 +301,13 @@ def _coordinates(oscillation: Oscillation, offset: Tensor) -> np.ndarray:
     return (oscillation.directions.T @ offset).double().cpu().numpy()
 
 
-def _make(name: str, objective: Objective, method: Method, w0: Tensor, substeps: int) -> Process:
-    if name == "central":
-        return Central(objective, method, w0, substeps=substeps)
-    return PROCESSES[name](objective, method, w0)
-
-
-def _warm_start(objective: Objective, method: Method, steps: int) -> Tensor:
-    optimizer = Discrete(objective, method, objective.w0)
+def _warm_start(objective: Objective, method: Method, start: Start | None, steps: int) -> Start:
+    w0 = objective.w0
+    start = Start(w0, method.initial_state(w0)) if start is None else start
+    optimizer = Discrete(objective, method, start)
     for _ in range(steps):
         optimizer.advance()
-    return optimizer.w
+    return Start(*optimizer.state, start.updates + steps)
 
 
 def _checked_processes(processes: Iterable[str]) -> tuple[str, ...]:

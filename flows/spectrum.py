@@ -65,6 +65,10 @@ class Spectrum:
         """Return ``U``, shape (d, k): the first k generalised eigenvectors, ``UᵀPU = I``."""
         return self.V[:, :k] / _column(self.root)
 
+    def image(self, k: int) -> Tensor:
+        """Return ``H U``, shape (d, k)."""
+        return self.AV[:, :k] * _column(self.root)
+
     def dual_frame(self, k: int) -> Tensor:
         """Return ``P U``, shape (d, k), so that ``(PU)ᵀδ`` are the coordinates of ``δ``."""
         return self.V[:, :k] * _column(self.root)

@@ -8,7 +8,7 @@ import flows
 from ccpsolve import svec
 from flows.central import Central
 from flows.discrete import Discrete
-from flows.process import ProcessStopped
+from flows.process import ProcessStopped, Start
 
 LR = 0.5
 EDGE = 2 / LR
@@ -32,6 +32,10 @@ def valley(w):
     S = 3.0 * torch.eye(2, dtype=w.dtype) + smat(x)
     C = torch.tensor(TURN @ np.diag(FALL) @ TURN.T, dtype=w.dtype)
     return 0.5 * y @ S @ y - (C * smat(x)).sum()
+
+
+def begin(w):
+    return Start(w, w.new_zeros(0))
 
 
 @pytest.fixture
@@ -77,7 +81,10 @@ def test_follows_gradient_descent_and_its_oscillation():
     w0 = torch.tensor([1.0, (2 * fall) ** 0.5], dtype=torch.float64)
     objective = flows.Objective.from_function(slow_valley, w0)
     start = torch.tensor([1.0, 0.0], dtype=torch.float64)
-    optimizer, flow = Discrete(objective, flows.GD(LR), w0), Central(objective, flows.GD(LR), start)
+    optimizer, flow = (
+        Discrete(objective, flows.GD(LR), begin(w0)),
+        Central(objective, flows.GD(LR), begin(start)),
+    )
     squares, losses = [], []
     oscillation = flow.observe(spectrum=True).oscillation
     for _ in range(400):
@@ -99,7 +106,7 @@ def test_first_order_in_the_step():
     objective = flows.Objective.from_function(smooth, w0)
 
     def final(substeps):
-        flow = Central(objective, flows.GD(0.62), w0, substeps=substeps)
+        flow = Central(objective, flows.GD(0.62), begin(w0), substeps=substeps)
         for _ in range(6):
             flow.advance()
         return flow.w.numpy()
@@ -114,7 +121,8 @@ def test_loss_decreases_at_the_rate_of_proposition_1(valleys):
     # dL/dt = −η|proj_T(−∇L)|²: on the edge the flow's velocity is the projection of −η∇L.
     edge = torch.zeros(5, dtype=torch.float64)
     edge[:3] = torch.tensor(svec(TURN @ np.diag([1.0, 0.5]) @ TURN.T))
-    velocity = (Central(valleys, flows.GD(LR), edge)._step(edge).state - edge).numpy() / 0.25
+    flow = Central(valleys, flows.GD(LR), begin(edge))
+    velocity = (flow._step(0, flow.state).state.w - edge).numpy() / 0.25
     gradient = valleys.gradient(edge).numpy()
     assert gradient @ velocity == pytest.approx(-velocity @ velocity / LR, rel=1e-9)
     assert gradient @ velocity == pytest.approx(-LR * FALL[1] ** 2, rel=1e-9)
@@ -122,7 +130,7 @@ def test_loss_decreases_at_the_rate_of_proposition_1(valleys):
 
 
 def test_oscillation_is_reported_in_the_flow_s_own_axes(valleys):
-    flow = Central(valleys, flows.GD(LR), torch.tensor([1.0, 0.0, 1.0, 0.0, 0.0]).double())
+    flow = Central(valleys, flows.GD(LR), begin(torch.tensor([1.0, 0.0, 1.0, 0.0, 0.0]).double()))
     oscillation = flow.observe(spectrum=True).oscillation
     # UᵀPU = I with P = 1/η, so the axes' duals PU have the norm η^(−1/2).
     np.testing.assert_allclose(oscillation.directions.norm(dim=0), LR**-0.5, rtol=1e-9)
@@ -133,6 +141,5 @@ def test_stops_where_the_loss_is_not_finite():
     objective = flows.Objective.from_function(
         lambda w: torch.log(w).sum(), torch.ones(2, dtype=torch.float64)
     )
-    flow = Central(objective, flows.GD(0.1), -torch.ones(2, dtype=torch.float64))
     with pytest.raises(ProcessStopped, match="not finite"):
-        flow.observe(spectrum=True)
+        Central(objective, flows.GD(0.1), begin(-torch.ones(2, dtype=torch.float64)))

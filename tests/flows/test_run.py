@@ -11,6 +11,7 @@ from torch import nn
 import flows
 from flows import storage
 from flows.discrete import Discrete
+from flows.process import Start
 
 
 def quartic(w):
@@ -76,7 +77,7 @@ def test_stable_flow_stays_stable_where_the_hessian_is_stiff():
 
 def test_warm_start(network):
     run = flows.run(network, flows.GD(0.3), steps=0, warm_start=5, save_weights=[0])
-    optimizer = Discrete(network, flows.GD(0.3), network.w0)
+    optimizer = Discrete(network, flows.GD(0.3), Start(network.w0, network.w0.new_zeros(0)))
     for _ in range(5):
         optimizer.advance()
     for process in ("discrete", "central", "stable"):

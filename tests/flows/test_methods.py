@@ -1,0 +1,211 @@
+"""Methods: their derivatives, their limits, and the formulas of the paper."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import flows
+from ccpsolve import smat, svec
+from flows.central import Central
+from flows.discrete import Discrete
+from flows.process import ProcessStopped, Start, State
+
+BETA2, LR = 0.9, 0.05
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 2)).double()
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randn(12, 3, generator=generator, dtype=torch.float64)
+    targets = torch.randn(12, 2, generator=generator, dtype=torch.float64)
+    return flows.Objective(model, nn.functional.mse_loss, inputs, targets)
+
+
+def generic(kind, beta2=BETA2, eps=1e-4):
+    """RMSProp or RMSProp-Norm, with bias correction, by its functions alone."""
+    square = torch.square if kind is flows.RMSProp else lambda g: g.square().sum()
+    start = torch.zeros_like if kind is flows.RMSProp else lambda w: w.new_zeros(())
+    return flows.Preconditioned(
+        LR,
+        initial_state=start,
+        update=lambda nu, g, t: beta2 * nu + (1 - beta2) * square(g),
+        rate=lambda nu, g, t: (1 - beta2) / beta2 * (square(g) - nu),
+        scale=lambda nu, t: (nu / (1 - beta2**t)).sqrt() + eps,
+    )
+
+
+def linearized(objective, method, updates=3, **options):
+    """The central flow near the start, with P scaled so that three directions are critical."""
+    optimizer = Discrete(objective, method, Start(objective.w0, method.initial_state(objective.w0)))
+    for _ in range(updates):
+        optimizer.advance()
+    start = Start(*optimizer.state, updates)
+    flow = Central(objective, method, start, **options)
+    flow.subspace.guards = 4
+    flow.method.threshold = float(flow.linearize(0.0, flow.state).spectrum.values[2])
+    return flow.linearize(0.0, flow.state)
+
+
+@pytest.mark.parametrize("kind", [flows.RMSProp, flows.RMSPropNorm])
+@pytest.mark.parametrize("mixed_term", [False, True])
+def test_generic_method_agrees_with_the_named_one(network, kind, mixed_term):
+    named = kind(LR, BETA2, eps=1e-4, bias_correction=True)
+    a = linearized(network, named, mixed_term=mixed_term)
+    b = linearized(network, generic(kind), mixed_term=mixed_term)
+    assert a.k >= 3
+    for name in ("slack", "alpha", "beta"):
+        np.testing.assert_allclose(getattr(b, name), getattr(a, name), rtol=1e-10, atol=1e-12)
+    X = np.eye(a.k)
+    for ours, theirs in zip(a.advance(X, 0.1), b.advance(X, 0.1), strict=True):
+        torch.testing.assert_close(theirs, ours, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", [flows.RMSProp, flows.RMSPropNorm])
+def test_reduced_data_are_the_derivative_of_the_slack(network, kind):
+    # d/dt(UᵀAU) = −(α − β[X]) with A = threshold·P − H and U frozen, by central differences.
+    method = kind(lambda t: LR / (1 + 0.1 * t), BETA2, eps=1e-4, bias_correction=True)
+    optimizer = Discrete(network, method, Start(network.w0, method.initial_state(network.w0)))
+    for _ in range(3):
+        optimizer.advance()
+    flow = Central(network, method, Start(*optimizer.state, 3))
+    flow.subspace.guards, flow.subspace.tol = 4, 1e-8
+    scale = float(flow.linearize(0.0, flow.state).spectrum.values[1]) / 2
+    method._schedule = lambda t: LR / scale / (1 + 0.1 * t)
+    point = flow.linearize(0.0, flow.state)
+    U = point.spectrum.frame(point.k)
+    clock, h = flow.first_update, 1e-5
+
+    def slack(state, t):
+        p = method.preconditioner(state.nu, t) * torch.ones_like(state.w)
+        A = 2 * torch.diag(p) @ U - network.hvp(state.w, U)
+        return (U.T @ A).numpy()
+
+    def moved(X, dt):
+        return slack(point.advance(X, dt), clock + dt)
+
+    assert point.k >= 2
+    zero = np.zeros((point.k, point.k))
+    drift = (moved(zero, h) - moved(zero, -h)) / (2 * h)
+    np.testing.assert_allclose(drift, -point.alpha, rtol=1e-5, atol=1e-6 * np.abs(drift).max())
+    small = 1e-4  # the rate is linear in X, but ν is small and P its root
+    exact = np.zeros_like(point.beta)
+    for column, unit in enumerate(np.eye(len(exact))):
+        X = small * smat(unit)
+        gained = (moved(X, h) - moved(X, -h)) / (2 * h) - drift
+        exact[:, column] = svec((gained + gained.T) / 2) / small
+    # Where HU is not exactly 2PU the operator is not symmetric; its symmetric part is used.
+    exact = (exact + exact.T) / 2
+    np.testing.assert_allclose(point.beta, exact, rtol=1e-4, atol=1e-5 * np.abs(exact).max())
+
+
+def critical_norm_flow(objective, beta2):
+    """RMSProp-Norm exactly at the edge: ν = η²S²/4, and the exact S, ∇S, g."""
+    w = objective.w0
+    H = objective.hvp(w, torch.eye(objective.dim, dtype=w.dtype))
+    values, vectors = torch.linalg.eigh(H)
+    S, v = float(values[-1]), vectors[:, -1:]
+    method = flows.RMSPropNorm(LR, beta2)
+    flow = Central(objective, method, Start(w, w.new_zeros(())))
+    flow.subspace.tol = 1e-10
+    point = flow.linearize(0.0, State(w, torch.tensor((LR * S / 2) ** 2, dtype=w.dtype)))
+    assert point.k == 1
+    variance = point.alpha[0, 0] / point.beta[0, 0] * 2 / S  # Σ = X/P along v, P = S/2
+    return variance, S, objective.third(w, v, v)[:, 0], objective.gradient(w)
+
+
+@pytest.mark.parametrize("beta2", [0.5, 0.9, 0.99])
+def test_equation_10(network, beta2):
+    variance, S, dS, g = critical_norm_flow(network, beta2)
+    top = beta2 * float(-g @ dS) + (1 - beta2) * (S**2 / 4 - float(g @ g) / LR**2)
+    bottom = beta2 / 2 * float(dS @ dS) + (1 - beta2) * S**2 / LR**2
+    assert variance == pytest.approx(top / bottom, rel=1e-8)
+
+
+def test_limits_of_beta2(network):
+    variance, S, dS, g = critical_norm_flow(network, 1 - 1e-12)
+    assert variance == pytest.approx(2 * float(-g @ dS) / float(dS @ dS), rel=1e-6)
+    variance, S, dS, g = critical_norm_flow(network, 1e-12)
+    assert variance == pytest.approx(LR**2 / 4 - float(g @ g) / S**2, rel=1e-6)
+
+
+@pytest.mark.parametrize("schedule", [False, True])
+@pytest.mark.parametrize("kind", [flows.GD, flows.RMSProp, flows.RMSPropNorm])
+def test_rate_of_the_preconditioner(kind, schedule):
+    lr = (lambda t: 0.1 / (1 + 0.3 * t)) if schedule else 0.1
+    method = kind(lr) if kind is flows.GD else kind(lr, BETA2, eps=0.01, bias_correction=True)
+    nu = method.update(
+        method.initial_state(torch.zeros(4).double()), torch.arange(1, 5.0).double(), 1
+    )
+    rate = torch.rand(nu.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    h = 1e-5
+    ends = [method.preconditioner(nu + s * h * rate, 2 + s * h) for s in (1, -1)]
+    exact = method.preconditioner_rate(nu, rate, 2.0)
+    torch.testing.assert_close(exact, (ends[0] - ends[1]) / (2 * h), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["SGD", "RMSprop"])
+def test_from_torch_follows_the_optimizer(name):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+    x, y = torch.randn(10, 3).double(), torch.randn(10, 1).double()
+    objective = flows.Objective(model, nn.functional.mse_loss, x, y)
+    optimizer = getattr(torch.optim, name)(model.parameters(), lr=0.01)
+    method = flows.from_torch(optimizer)
+    ours = Discrete(objective, method, Start(objective.w0, method.initial_state(objective.w0)))
+    for _ in range(20):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(model(x), y).backward()
+        optimizer.step()
+        ours.advance()
+    theirs = torch.cat([p.detach().flatten() for p in model.parameters()])
+    torch.testing.assert_close(ours.w, theirs, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9), "momentum"),
+        (lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=0.1), "weight_decay"),
+        (lambda p: torch.optim.SGD(p, lr=0.1, maximize=True), "maximize"),
+        (lambda p: torch.optim.RMSprop(p, lr=0.1, centered=True), "centered"),
+        (lambda p: torch.optim.Adam(p, lr=0.1), "Adam"),
+        (lambda p: torch.optim.SGD([{"params": p[:1]}, {"params": p[1:]}], lr=0.1), "group"),
+    ],
+)
+def test_from_torch_refuses_with_the_reason(make, reason):
+    parameters = list(nn.Linear(2, 1).parameters())
+    with pytest.raises(flows.InvalidArgumentError, match=reason):
+        flows.from_torch(make(parameters))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"lr": 0.0, "beta2": 0.9}, "lr"),
+        ({"lr": 0.1, "beta2": 1.0}, "beta2"),
+        ({"lr": 0.1, "beta2": 0.0}, "beta2"),
+        ({"lr": 0.1, "beta2": np.nan}, "beta2"),
+        ({"lr": 0.1, "beta2": 0.9, "eps": -1.0}, "eps"),
+    ],
+)
+def test_bad_hyperparameters(arguments, name):
+    with pytest.raises(flows.InvalidArgumentError, match=name):
+        flows.RMSProp(**arguments)
+
+
+def test_schedule_that_is_not_positive():
+    with pytest.raises(flows.InvalidArgumentError, match="lr"):
+        flows.GD(lambda t: 1.0 - t).lr(2.0)
+
+
+def test_dead_weight_without_eps_is_named():
+    objective = flows.Objective.from_function(
+        lambda w: w[0] ** 2, torch.ones(2, dtype=torch.float64)
+    )
+    method = flows.RMSProp(0.1, 0.9)
+    process = Discrete(objective, method, Start(objective.w0, torch.zeros(2).double()))
+    with pytest.raises(ProcessStopped, match="eps"):
+        process.observe(spectrum=False)
