@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import flows
+from flows.process import Start
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "data" / "golden"
 
@@ -31,6 +32,20 @@ class Golden:
         """Length of the discrete run, from its snapshots (a lower bound, so a strict ruler)."""
         snapshots = self.arrays["discrete_W"].astype(float)
         return np.linalg.norm(np.diff(snapshots, axis=0), axis=1).sum()
+
+    @property
+    def method(self):
+        m = self.meta
+        if m["optimizer"] == "gd":
+            return flows.GD(m["lr"])
+        kind = flows.RMSProp if m["optimizer"] == "rmsprop" else flows.RMSPropNorm
+        return kind(m["lr"], m["beta2"], eps=m["eps"], bias_correction=True)
+
+    @property
+    def start(self):
+        updates, *nu = self.arrays["state0"]
+        nu = torch.tensor(nu, dtype=torch.float64)
+        return Start(self.w0, nu[0] if len(nu) == 1 else nu, int(updates))
 
     def snapshots(self, process):
         return dict(zip(self.arrays["W_steps"].tolist(), self.arrays[f"{process}_W"], strict=True))
