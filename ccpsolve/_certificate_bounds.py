@@ -99,7 +99,7 @@ def error_bounds(work: Work, symmetric: bool, lower: float, largest: float, out:
     slack = 1.0 + 16.0 * (n + 20) * UNIT_ROUNDOFF  # rounding of sums of positive terms
     out[4] = slack * (largest * distance / math.sqrt(lower) + moved)
     out[5] = slack * (distance + moved_beta)
-    out[9] = lower / (slack * largest)
+    out[9] = lower / (slack * largest * largest)
     if symmetric:
         gap = c + 0.5 * rho * rho + 0.5 * moved_beta * moved_beta
         gap += tail * (norm(residual) + trace_t)

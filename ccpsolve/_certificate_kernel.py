@@ -85,7 +85,7 @@ def certificate_kernel(
         out[6] = 0.5 * (out[2] - inner(x, a))
 
     uniform, largest = equilibrate(columns, a, x, s, work.congruence, vectors[0])
-    lower = prove_definite(columns, symmetric, work.factor, vectors)
+    lower = prove_definite(columns, symmetric, work.factor, work.spare_factor, vectors)
     if lower > 0.0:
         if uniform:  # X − τS has only been multiplied by a number
             _rescale(values, 1.0 / largest)

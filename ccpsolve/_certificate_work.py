@@ -33,6 +33,7 @@ Integers = NDArray[np.int32]
 
 UNIT_ROUNDOFF = 2.0**-53
 _JACOBI = 8  # up to this order Jacobi rotations are faster than LAPACK
+_OPERATORS = 3
 _VECTORS = 7
 _MATRICES = 6
 
@@ -41,7 +42,8 @@ class Work(NamedTuple):
     """The arrays of one certificate; all are views of the caller's buffer."""
 
     columns: Array  # (n, n) columns[b] is column b of the scaled β
-    factor: Array  # (n, n) a Cholesky factor of the shifted symmetric part
+    factor: Array  # (n, n) L with LLᵀ ⪯ B, the symmetric part of the scaled β
+    spare_factor: Array  # (n, n)
     a: Array  # (k, k) scaled α
     x: Array  # (k, k) scaled candidate
     s: Array  # (k, k) scaled slack
@@ -60,21 +62,22 @@ def certificate_work_sizes(k: int) -> tuple[int, int]:
     """Lengths of the float64 and int32 buffers of one certificate of order k."""
     n = k * (k + 1) // 2
     scratch, integers = _lapack.eigh_workspace_sizes(k)
-    return 2 * n * n + _MATRICES * k * k + _VECTORS * n + 2 * k + scratch, integers
+    return _OPERATORS * n * n + _MATRICES * k * k + _VECTORS * n + 2 * k + scratch, integers
 
 
 @jit
 def carve(k: int, buffer: Array) -> Work:
     """Divide the buffer into the arrays of a `Work`."""
     n = k * (k + 1) // 2
-    matrices = 2 * n * n
+    matrices = _OPERATORS * n * n
     vectors = matrices + _MATRICES * k * k
     rest = vectors + _VECTORS * n
-    operators = buffer[:matrices].reshape((2, n, n))
+    operators = buffer[:matrices].reshape((_OPERATORS, n, n))
     square = buffer[matrices:vectors].reshape((_MATRICES, k, k))
     return Work(
         operators[0],
         operators[1],
+        operators[2],
         square[0],
         square[1],
         square[2],

@@ -19,11 +19,12 @@ DIGITS = 50
 
 
 class Reference(NamedTuple):
-    """A solution as the unevaluated sum ``high + low``."""
+    """A solution as the unevaluated sum ``high + low``, its slack, and the minimum of q."""
 
     high: np.ndarray
     low: np.ndarray
-    error: float  # ‖high + low − X*‖_F is below this plus the rounding of low
+    slack: np.ndarray
+    objective: float  # −½⟨α, X*⟩, correctly rounded; of no meaning for non-symmetric β
 
     def difference(self, X: np.ndarray) -> np.ndarray:
         """Return X − X*, accurate to rounding however close the two are."""
@@ -31,25 +32,45 @@ class Reference(NamedTuple):
 
 
 def reference_solution(problem: ConeComplementarityProblem, X0: np.ndarray) -> Reference:
-    """Refine X0 to the solution of ``problem``, whose β must be positive definite."""
+    """Refine X0 to the solution of ``problem``, whose β must be positive definite.
+
+    Works in the coordinates ``X = C X' C`` in which β has a diagonal about 1 (C of powers of two).
+    """
+    corners = np.cumsum([0, *range(problem.k, 1, -1)])
+    C = 2.0 ** np.round(-np.log2(problem.beta.diagonal()[corners]) / 4)
+    stretch = np.outer(C, C)
+    weight = stretch[np.triu_indices(problem.k)]
+    equilibrated = ConeComplementarityProblem(
+        problem.alpha * stretch, problem.beta * np.outer(weight, weight)
+    )
+    found = _refined(equilibrated, X0 / stretch)
+    return Reference(
+        found.high * stretch, found.low * stretch, found.slack / stretch, found.objective
+    )
+
+
+def _refined(problem: ConeComplementarityProblem, X0: np.ndarray) -> Reference:
+    lowest = float(np.linalg.eigvalsh(0.5 * (problem.beta + problem.beta.T))[0])
+    assert lowest > 1e-13 * np.abs(problem.beta).max(), "β is not safely positive definite"
+    gamma = _gamma(problem, X0)
+    scale = max(np.linalg.norm(X0), np.linalg.norm(problem.alpha) / np.abs(problem.beta).max())
     with mp.workdps(DIGITS):
         alpha = _weighted(problem.alpha, mp.sqrt(2))
         beta = mp.matrix(problem.beta.tolist())
-        gamma = _gamma(problem, X0)
-        slack = problem.apply(X0) - problem.alpha
-        Z = mp.matrix((X0 - gamma * slack).tolist())
-        lowest = float(np.linalg.eigvalsh(0.5 * (problem.beta + problem.beta.T))[0])
-        scale = max(np.linalg.norm(X0), np.linalg.norm(problem.alpha) / np.abs(problem.beta).max())
+        Z = mp.matrix((X0 - gamma * (problem.apply(X0) - problem.alpha)).tolist())
         for _ in range(60):
             values, vectors = mp.eigsy(Z)
             X = _psd_part(values, vectors)
-            residual = beta * _weighted(X, mp.sqrt(2)) - alpha
-            residual -= _weighted((X - Z) / gamma, mp.sqrt(2))
+            slack = (X - Z) / gamma
+            residual = beta * _weighted(X, mp.sqrt(2)) - alpha - _weighted(slack, mp.sqrt(2))
             error = float(mp.norm(residual)) / (0.5 * lowest)
             if error <= 1e-30 * scale:
                 high = np.array(X.tolist(), dtype=float)
                 low = np.array((X - mp.matrix(high.tolist())).tolist(), dtype=float)
-                return Reference(high, low, error)
+                product = sum(a * x for a, x in zip(alpha, _weighted(X, mp.sqrt(2)), strict=True))
+                return Reference(
+                    high, low, np.array(slack.tolist(), dtype=float), float(-product / 2)
+                )
             Z -= _newton_step(problem, gamma, values, vectors, residual)
     raise AssertionError(f"no reference solution: error {error:.3g}, scale {scale:.3g}")
 
@@ -57,7 +78,8 @@ def reference_solution(problem: ConeComplementarityProblem, X0: np.ndarray) -> R
 def _gamma(problem: ConeComplementarityProblem, X: np.ndarray) -> float:
     slack = np.linalg.norm(problem.apply(X) - problem.alpha)
     size = max(np.linalg.norm(X), np.linalg.norm(problem.alpha) / np.abs(problem.beta).max())
-    return float(size / max(slack, 0.05 * np.linalg.norm(problem.alpha)))
+    slack = max(slack, 0.05 * np.linalg.norm(problem.alpha))
+    return float(size / slack) if slack > 0.0 else 1.0
 
 
 def _weighted(X, root2) -> mp.matrix:
