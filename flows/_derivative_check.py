@@ -65,6 +65,8 @@ def check_derivatives(objective: "Objective", w: Tensor, *, has_kinks: bool) -> 
     """
     try:
         report = _measure(objective, w)
+    except torch.OutOfMemoryError:
+        raise
     except (NotImplementedError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UnsupportedModelError(f"torch cannot differentiate three times: {reason}") from error
@@ -72,7 +74,7 @@ def check_derivatives(objective: "Objective", w: Tensor, *, has_kinks: bool) -> 
     if problem := _first_problem(report):
         if not has_kinks:
             raise DerivativeCheckError(problem)
-        warnings.warn(f"{problem}, perhaps because of kinks", KinkWarning, stacklevel=4)
+        warnings.warn(f"{problem}, perhaps because of kinks", KinkWarning, stacklevel=3)
     return report
 
 
@@ -84,12 +86,14 @@ def _measure(objective: "Objective", w: Tensor) -> DerivativeCheck:
     for name, columns in (("∇²L v", H), ("∇³L[u,v]", T)):
         if not bool(torch.isfinite(columns).all()):
             raise DerivativeCheckError(f"{name} has NaN or infinite entries")
+    g = objective.gradient(w)
     return DerivativeCheck(
-        hvp_error=_finite_difference_error(
-            Hv, lambda x: objective.gradient(x)[:, None], objective.gradient(w), w, v
+        hvp_error=_finite_difference_error(Hv, lambda x: objective.gradient(x)[:, None], g, w, v),
+        third_error=_finite_difference_error(Tvu, lambda x: objective.hvp(x, u), H[:, 0], w, v),
+        block_error=max(
+            _relative(H[:, 1:] - Hv, Hv, g, _length(w)),
+            _relative(T[:, 1:2] - Tvu, Tvu, H[:, 0], _length(w)),
         ),
-        third_error=_finite_difference_error(Tvu, lambda x: objective.hvp(x, u), H[:, :1], w, v),
-        block_error=max(_relative(H[:, 1:] - Hv, Hv), _relative(T[:, 1:2] - Tvu, Tvu)),
         tolerance=TOLERANCE[w.dtype],
     )
 
@@ -107,28 +111,33 @@ def _finite_difference_error(
 ) -> float:
     """Return the relative error of `derivative` = D function(w)[v].
 
-    A wrong derivative disagrees at every step, a right one agrees at the best of them. Relative
-    means to ``‖derivative‖ + ROUNDINGS ε ‖value‖ / (h tolerance)``: the second term, small
-    unless the derivative nearly vanishes, lets rounding alone stay below the tolerance.
+    A wrong derivative disagrees at every step, a right one agrees at the best of them.
     """
-    eps, tolerance = torch.finfo(w.dtype).eps, TOLERANCE[w.dtype]
     best = float("inf")
     for factor in STEPS:
-        h = factor * eps ** (1 / 3) * (float(w.norm()) or 1.0)
+        h = factor * torch.finfo(w.dtype).eps ** (1 / 3) * _length(w)
         step = h * v[:, 0]
         difference = (function(w + step) - function(w - step)) / (2 * h)
-        rounding = ROUNDINGS * eps * float(value.norm()) / h
-        scale = float(derivative.norm()) + rounding / tolerance
-        error = float((difference - derivative).norm())
-        best = min(best, error / scale if error else 0.0)
-        if best <= tolerance:
+        best = min(best, _relative(difference - derivative, derivative, value, h))
+        if best <= TOLERANCE[w.dtype]:
             break
     return best
 
 
-def _relative(difference: Tensor, reference: Tensor) -> float:
-    scale = float(reference.norm())
-    return float(difference.norm()) / scale if scale else float(difference.norm())
+def _length(w: Tensor) -> float:
+    return float(w.norm()) or 1.0
+
+
+def _relative(error: Tensor, derivative: Tensor, value: Tensor, h: float) -> float:
+    """Return ``‖error‖ / (‖derivative‖ + ROUNDINGS ε ‖value‖ / (h tolerance))``.
+
+    `value` is what changes by `derivative` over a unit of length, and h the length of the step.
+    The second term is small unless the derivative nearly vanishes: then it keeps the rounding
+    errors of `value` below the tolerance.
+    """
+    rounding = ROUNDINGS * torch.finfo(value.dtype).eps * float(value.norm()) / h
+    scale = float(derivative.norm()) + rounding / TOLERANCE[value.dtype]
+    return float(error.norm()) / scale if error.any() else 0.0
 
 
 def _first_problem(report: DerivativeCheck) -> str | None:

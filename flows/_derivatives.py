@@ -1,9 +1,11 @@
 """Derivatives up to order three of a scalar function of a flat vector, by repeated backward passes.
 
 With the gradient recorded as a graph, a Hessian column is one backward pass through it, and a
-column of the third derivative one backward pass through a recorded Hessian column. This nesting
-was the cheapest of all on every network measured (a Hessian column costs 1 to 2 gradients, a
-column of the third derivative 2 to 4), and no other one could do what it could not.
+column of the third derivative one backward pass through a recorded Hessian column. Among all
+nestings of forward and reverse mode this was the cheapest on every network measured (in gradients:
+1 to 3 for a Hessian column; for one of the third derivative 2 to 4 on multilayer perceptrons, 5 to
+10 on convolutional and transformer networks), and of about 90 layers and losses tried none but
+`logcumsumexp` was differentiated by another nesting and not by this one.
 """
 
 import logging
