@@ -28,7 +28,7 @@ from flows._errors import InvalidArgumentError
 from flows.methods import Method
 from flows.objective import Objective
 from flows.process import Flow, Observation, Oscillation, ProcessStopped, Start, State
-from flows.spectrum import Spectrum
+from flows.spectrum import CriticalSubspace, Spectrum
 
 # Directions with θ > threshold − MARGIN enter the complementarity problem of a step.
 MARGIN = 0.05
@@ -77,6 +77,10 @@ class Central(Flow):
         self._first: dvi.EulerStep[State] | None = None
         self._worst_residual = 0.0
         self._worst_bound = 0.0
+
+    def _make_subspace(self) -> CriticalSubspace:
+        """Track every direction near the threshold."""
+        return CriticalSubspace(self.objective.dim, threshold=self.method.threshold)
 
     def linearize(self, t: float, state: State) -> CentralPoint:
         """Return the reduced data of the flow at ``state`` (the DVI protocol)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -14,6 +15,9 @@ from flows._errors import FlowsError
 from flows.methods import Method
 from flows.objective import Objective
 from flows.spectrum import CriticalSubspace, Spectrum
+
+# Eigenvalues recorded of a process that does not need them to advance.
+_EIGENVALUES_SHOWN = 5
 
 
 class ProcessStopped(FlowsError):
@@ -105,7 +109,7 @@ class Process(ABC):
         self.state = State(start.w.clone(), start.nu.clone())
         self.t = 0
         self.first_update = start.updates + 1
-        self.subspace = CriticalSubspace(objective.dim, threshold=method.threshold)
+        self.subspace = self._make_subspace()
 
     @property
     def w(self) -> Tensor:
@@ -130,6 +134,15 @@ class Process(ABC):
     @abstractmethod
     def advance(self) -> None:
         """Advance by one unit of time. Call :meth:`observe` first."""
+
+    def _make_subspace(self) -> CriticalSubspace:
+        """Track a fixed number of eigenvalues: they are looked at, but move nothing."""
+        return CriticalSubspace(
+            self.objective.dim,
+            threshold=self.method.threshold,
+            level=math.inf,
+            guards=_EIGENVALUES_SHOWN,
+        )
 
     def measure_spectrum(self, w: Tensor, p: Tensor) -> Spectrum:
         """Return the top of the spectrum of ``P⁻¹H`` at ``w``."""

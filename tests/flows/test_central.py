@@ -141,5 +141,6 @@ def test_stops_where_the_loss_is_not_finite():
     objective = flows.Objective.from_function(
         lambda w: torch.log(w).sum(), torch.ones(2, dtype=torch.float64)
     )
+    flow = Central(objective, flows.GD(0.1), begin(-torch.ones(2, dtype=torch.float64)))
     with pytest.raises(ProcessStopped, match="not finite"):
-        Central(objective, flows.GD(0.1), begin(-torch.ones(2, dtype=torch.float64)))
+        flow.observe(spectrum=True)
