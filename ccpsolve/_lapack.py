@@ -153,7 +153,6 @@ _int_result: Any = intrinsic(_load_int)
 # --- what the kernels call
 
 _LOOPS_CHOLESKY = 36  # up to this size plain loops are faster than LAPACK
-_LOOPS_GEMM = 6
 
 
 @jit
@@ -238,9 +237,6 @@ def gemm(
     """C ← scale·op(A)·op(B) + keep·C, op the transpose where the flag says so."""
     rows, columns = c.shape
     inner = a.shape[0] if transpose_a else a.shape[1]
-    if rows <= _LOOPS_GEMM and columns <= _LOOPS_GEMM:
-        _loops.gemm_loops(transpose_a, transpose_b, scale, a, b, keep, c)
-        return
     # row-major C = A B is column-major Cᵀ = Bᵀ Aᵀ
     _dgemm(
         _byte_slot(_T if transpose_b else _N), _byte_slot(_T if transpose_a else _N),

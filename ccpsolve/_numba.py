@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import numba
@@ -26,6 +28,38 @@ _OPTIONS: dict[str, Any] = {
 
 # contraction (fused multiply-add) and reassociation let sums be vectorised; NaN and inf stay
 _FAST = {"contract", "reassoc"}
+
+
+_Stamp = frozenset[tuple[str, int, int]]
+_stamps: dict[str, _Stamp] = {}  # by module: name, time of change and size of its kernel sources
+
+
+def _stamp(function: Callable[..., Any]) -> _Stamp:
+    """Describe the file of a kernel and, recursively, the files of the kernels it may call."""
+    path = Path(function.__code__.co_filename)
+    state = path.stat()
+    stamp = frozenset({(path.name, state.st_mtime_ns, state.st_size)})
+    for value in function.__globals__.values():
+        name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", "")
+        stamp |= _stamps.get(name, frozenset())
+    _stamps[function.__module__] = stamp
+    return stamp
+
+
+def _expire_with_callees(dispatcher: Any) -> None:
+    """Make a cached kernel expire when the file of a kernel that it calls changes.
+
+    Numba compares a kernel with its own file only, although the functions it calls were compiled
+    into it: an edit of one of those would silently have no effect.
+    """
+    cache_file: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
+    if not hasattr(cache_file, "_source_stamp"):
+        _logger.debug("this Numba hides its cache: delete __pycache__ after editing a kernel")
+        return
+    try:
+        cache_file._source_stamp = sorted(_stamp(dispatcher.py_func))
+    except OSError:  # no file behind the function: Numba's own rule has to do
+        _logger.debug("no source file for %s", dispatcher)
 
 
 def jit(function: F | None = None, *, fast: bool = True) -> Any:
@@ -60,9 +94,11 @@ def jit(function: F | None = None, *, fast: bool = True) -> Any:
         return lambda decorated: jit(decorated, fast=fast)
     options = dict(_OPTIONS, fastmath=_FAST) if fast else _OPTIONS
     try:
-        return numba.njit(cache=True, **options)(function)
+        dispatcher = numba.njit(cache=True, **options)(function)
     except RuntimeError as error:  # numba: "no locator available for file"
         if "locator" not in str(error):
             raise
         _logger.info("no writable cache folder for %s: compiled in memory", function.__module__)
         return numba.njit(**options)(function)
+    _expire_with_callees(dispatcher)
+    return dispatcher

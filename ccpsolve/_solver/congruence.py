@@ -1,0 +1,144 @@
+"""The operator β in another basis: M = W β Wᵀ, the costly part of a Newton step.
+
+Row (i, j), i ≤ j, of W is the svec of the symmetric part of ``u_i u_jᵀ`` (times √2 off the
+diagonal), where u_i are the given rows; for orthonormal rows W is orthogonal. Only the leading
+pairs, those with i < r, are formed: they come first in the order of svec.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccpsolve._lapack import gemm
+from ccpsolve._numba import jit
+from ccpsolve._solver.svec_kernels import unpack
+from ccpsolve._solver.workspace import (
+    BETA,
+    FIRST,
+    LEFT,
+    MIDDLE,
+    RIGHT,
+    SECOND,
+    SYSTEM,
+    Workspace,
+)
+
+__all__ = ["congruence", "pairs_below", "to_basis", "to_original"]
+
+Array = NDArray[np.float64]
+
+_SQRT2 = math.sqrt(2.0)
+_SQRT_HALF = math.sqrt(0.5)
+_BASIS_ORDER = 14  # up to this order two products with W are faster than n small congruences
+
+
+@jit
+def pairs_below(r: int, k: int) -> int:
+    """Return the number of pairs i ≤ j < k with i < r."""
+    return r * k - r * (r - 1) // 2
+
+
+@jit
+def to_basis(vector: Array, rows: Array, r: int, ws: Workspace, out: Array) -> None:
+    """Coordinates in the new basis: the leading pairs of the svec of U X Uᵀ."""
+    k = rows.shape[0]
+    matrix, half = ws.squares[LEFT], ws.squares[MIDDLE]
+    unpack(vector, matrix)
+    gemm(False, False, 1.0, rows[:r], matrix, 0.0, half[:r])
+    gemm(False, True, 1.0, half[:r], rows, 0.0, matrix[:r])
+    index = 0
+    for i in range(r):
+        out[index] = matrix[i, i]
+        index += 1
+        for j in range(i + 1, k):
+            out[index] = _SQRT2 * matrix[i, j]
+            index += 1
+
+
+@jit
+def to_original(pairs: Array, rows: Array, r: int, ws: Workspace, out: Array) -> None:
+    """Undo `to_basis` for a matrix that has only leading pairs: out ← Wᵀ pairs."""
+    k = rows.shape[0]
+    matrix, half, full = ws.squares[LEFT], ws.squares[MIDDLE], ws.squares[RIGHT]
+    # the upper triangle carries the off-diagonal pairs once; the symmetric part restores both
+    index = 0
+    for i in range(r):
+        for j in range(i):
+            matrix[i, j] = 0.0
+        matrix[i, i] = pairs[index]
+        index += 1
+        for j in range(i + 1, k):
+            matrix[i, j] = _SQRT2 * pairs[index]
+            index += 1
+    gemm(False, False, 1.0, matrix[:r], rows, 0.0, half[:r])
+    gemm(True, False, 1.0, rows[:r], half[:r], 0.0, full)
+    index = 0
+    for i in range(k):
+        out[index] = full[i, i]
+        index += 1
+        for j in range(i + 1, k):
+            out[index] = _SQRT_HALF * (full[i, j] + full[j, i])
+            index += 1
+
+
+@jit
+def _fill_basis(rows: Array, r: int, basis: Array) -> None:
+    """Write the leading rows of W."""
+    k = rows.shape[0]
+    row = 0
+    for i in range(r):
+        u = rows[i]
+        for j in range(i, k):
+            v = rows[j]
+            # the pair (i, i) would be counted twice by the symmetric form
+            weight = _SQRT_HALF if i == j else 1.0
+            index = 0
+            for p in range(k):
+                basis[row, index] = weight * _SQRT2 * u[p] * v[p]
+                index -= p
+                for q in range(p + 1, k):
+                    basis[row, index + q] = weight * (u[p] * v[q] + u[q] * v[p])
+                index += k
+            row += 1
+
+
+@jit
+def _congruence_of_rows(source: Array, rows: Array, r: int, ws: Workspace, out: Array) -> None:
+    """Multiply every row of ``source`` (m, n) by Wᵀ: out (m, pairs)."""
+    for a in range(source.shape[0]):
+        to_basis(source[a], rows, r, ws, out[a])
+
+
+@jit
+def _transpose_square(matrix: Array) -> None:
+    for i in range(matrix.shape[0]):
+        for j in range(i):
+            matrix[i, j], matrix[j, i] = matrix[j, i], matrix[i, j]
+
+
+@jit
+def congruence(rows: Array, r: int, symmetric: bool, ws: Workspace) -> Array:
+    """Write the leading pairs of W β Wᵀ to SYSTEM, and return them as a square matrix."""
+    k = rows.shape[0]
+    n, m = pairs_below(k, k), pairs_below(r, k)
+    beta = ws.operators[BETA].reshape(n, n)
+    system = ws.operators[SYSTEM][: m * m].reshape(m, m)
+    first = ws.operators[FIRST][: m * n].reshape(m, n)
+    if k <= _BASIS_ORDER:
+        basis = ws.operators[SECOND][: m * n].reshape(m, n)
+        _fill_basis(rows, r, basis)
+        gemm(False, False, 1.0, basis, beta, 0.0, first)
+        gemm(False, True, 1.0, first, basis, 0.0, system)
+        return system
+    half = ws.operators[SECOND][: n * m].reshape(n, m)
+    _congruence_of_rows(beta, rows, r, ws, half)
+    for i in range(m):
+        for j in range(n):
+            first[i, j] = half[j, i]
+    _congruence_of_rows(first, rows, r, ws, system)
+    if not symmetric:  # the two passes have left W βᵀ Wᵀ
+        _transpose_square(system)
+    return system

@@ -1,0 +1,81 @@
+"""Spectral decompositions inside compiled code, and the split of Z into X − γS."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccpsolve._lapack import eigh_rows
+from ccpsolve._loops import eigh_rows_jacobi, sort_descending
+from ccpsolve._numba import jit
+from ccpsolve._solver.svec_kernels import add_dyad, unpack
+from ccpsolve._solver.workspace import LEFT, ROWS, VALUES, Workspace
+
+__all__ = ["count_positive", "decompose", "split"]
+
+Array = NDArray[np.float64]
+
+_JACOBI_ORDER = 8  # up to this order Jacobi rotations are faster than LAPACK
+
+
+@jit
+def decompose(z: Array, ws: Workspace) -> None:
+    """Find eigenvalues (VALUES, descending; NaN on failure) and eigenvectors (ROWS) of Z."""
+    values, rows = ws.spectra[VALUES], ws.squares[ROWS]
+    k = values.shape[0]
+    if k <= _JACOBI_ORDER:
+        matrix = ws.squares[LEFT]
+        unpack(z, matrix)
+        for i in range(k):
+            for j in range(k):
+                rows[i, j] = 0.0
+            rows[i, i] = 1.0
+        eigh_rows_jacobi(matrix, rows)
+        for i in range(k):
+            values[i] = matrix[i, i]
+        sort_descending(values, rows)
+        return
+    unpack(z, rows)
+    for i in range(k):
+        for j in range(k):
+            rows[i, j] = -rows[i, j]  # LAPACK sorts in ascending order
+    found = eigh_rows(rows, values, ws.lapack, ws.integers)
+    for i in range(k):
+        values[i] = -values[i] if found else np.nan
+
+
+@jit
+def count_positive(values: Array) -> int:
+    """Count the positive entries of a descending sequence."""
+    r = 0
+    while r < values.shape[0] and values[r] > 0.0:
+        r += 1
+    return r
+
+
+@jit
+def split(z: Array, gamma: float, x: Array, s: Array, ws: Workspace) -> int:
+    """Split Z = X − γS into x ← Π(Z) and s ← Π(−Z)/γ; return the rank of X.
+
+    Only the part of smaller rank is summed from eigenvectors, the other is their difference.
+    """
+    decompose(z, ws)
+    values, rows = ws.spectra[VALUES], ws.squares[ROWS]
+    k, n = values.shape[0], z.shape[0]
+    r = count_positive(values)
+    if 2 * r <= k:
+        for i in range(n):
+            x[i] = 0.0
+        for i in range(r):
+            add_dyad(values[i], rows[i], x)
+        for i in range(n):
+            s[i] = (x[i] - z[i]) / gamma
+    else:
+        for i in range(n):
+            s[i] = 0.0
+        for i in range(r, k):
+            add_dyad(-values[i], rows[i], s)
+        for i in range(n):
+            x[i] = z[i] + s[i]
+            s[i] /= gamma
+    return r

@@ -1,0 +1,88 @@
+"""The arrays that every solver kernel works in, cut from one allocation.
+
+A workspace is a tuple of a few stacked arrays; its members are found by the constants below, as in
+``ws.vectors[TRIAL]``. (One field per member would be simpler to read, but compiled calls pass every
+field of every array, and compilation takes twice as long.)
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccpsolve._lapack import eigh_workspace_sizes
+from ccpsolve._numba import jit
+
+__all__ = ["Workspace", "integer_size", "make_workspace", "workspace_size"]
+
+Array = NDArray[np.float64]
+
+# vectors of length n = k(k+1)/2, in svec coordinates; the problem is the equilibrated one
+(
+    ALPHA,
+    TARGET,  # α, or α + ε·CENTER inside the proximal loop
+    DIAGONAL,  # of β, without the shift ε of the proximal loop
+    X,  # current X ⪰ 0
+    S,  # current S ⪰ 0, with ⟨X, S⟩ = 0
+    SLACK,  # β[X] − α
+    TRIAL,  # point of a linear model, not yet projected
+    TRIAL_SLACK,  # β[TRIAL] − α
+    BEST,  # X of the smallest residual so far
+    CENTER,  # an earlier X
+    STEP,  # right-hand side of a linear system, then its solution
+    VECTORS,
+) = range(12)
+
+# operators on Sym_k, n² numbers
+BETA, SYSTEM, FIRST, SECOND, OPERATORS = range(5)
+
+# k×k matrices
+ROWS, LEFT, MIDDLE, RIGHT, SQUARES = range(5)  # ROWS: eigenvectors of Z
+
+# vectors of length k
+SCALE, VALUES, SPECTRA = range(3)  # diagonal of the equilibration; eigenvalues of Z, descending
+
+
+class Workspace(NamedTuple):
+    """Arrays of a solve of order k."""
+
+    vectors: Array  # (VECTORS, n)
+    operators: Array  # (OPERATORS, n*n)
+    squares: Array  # (SQUARES, k, k)
+    spectra: Array  # (SPECTRA, k)
+    lapack: Array  # scratch of the eigenvalue routine
+    integers: NDArray[np.int32]  # scratch of the same, and pivots
+
+
+@jit
+def workspace_size(k: int) -> int:
+    """Length of the float64 buffer that :func:`make_workspace` cuts up."""
+    n = k * (k + 1) // 2
+    fixed = OPERATORS * n * n + VECTORS * n + SQUARES * k * k + SPECTRA * k
+    return fixed + eigh_workspace_sizes(k)[0]
+
+
+@jit
+def integer_size(k: int) -> int:
+    """Length of the int32 buffer of a workspace: LAPACK's, and the pivots of an n×n matrix."""
+    return max(eigh_workspace_sizes(k)[1], k * (k + 1) // 2)
+
+
+@jit
+def make_workspace(buffer: Array, integers: NDArray[np.int32], k: int) -> Workspace:
+    """Cut a buffer of `workspace_size` numbers into the arrays of a workspace."""
+    n = k * (k + 1) // 2
+    a = OPERATORS * n * n
+    b = a + VECTORS * n
+    c = b + SQUARES * k * k
+    d = c + SPECTRA * k
+    return Workspace(
+        vectors=buffer[a:b].reshape(VECTORS, n),
+        operators=buffer[:a].reshape(OPERATORS, n * n),
+        squares=buffer[b:c].reshape(SQUARES, k, k),
+        spectra=buffer[c:d].reshape(SPECTRA, k),
+        lapack=buffer[d:],
+        integers=integers,
+    )
