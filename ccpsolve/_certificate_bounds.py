@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccpsolve._certificate_work import UNIT_ROUNDOFF, Work, inner, norm
-from ccpsolve._compensated import accumulate_product, add_svec, operator_residual, two_sum
+from ccpsolve._compensated import add_svec, gram, operator_residual
 from ccpsolve._numba import jit
 
 __all__ = ["equilibrate", "error_bounds", "split"]
@@ -82,12 +82,15 @@ def error_bounds(work: Work, symmetric: bool, lower: float, largest: float, out:
     ``(ρ + √(ρ² + 4c))/2`` with ``ρ = ‖R‖_{B⁻¹}`` and ``c = ⟨Y, T⟩``, plus that from Y to X.
     """
     columns, a, vectors, k = work.columns, work.a, work.vectors, work.a.shape[0]
-    _evaluate_pair(columns, a, work.x, work.rows, work.values, vectors)
-    residual, t, difference, z = vectors[2], vectors[4], vectors[5], vectors[6]
+    residual, t, difference, z = vectors[0], vectors[4], vectors[5], vectors[6]
+    _evaluate_image(columns, a, work.x, work.rows, work.values, vectors)
+    _subtract_slack(work.rows, work.values, vectors)
+    _refine_slack(work.rows, work.values, lower, residual, work.spare, work.turned)
+    _subtract_slack(work.rows, work.values, vectors)
     n = z.shape[0]
     trace_y, trace_t, c = _pair_sizes(work.rows, work.values)
     tail = 4.0 * ((n + 2 * k + 8) * UNIT_ROUNDOFF) ** 2  # rounding in twice the precision
-    norm_beta = math.sqrt(inner(columns, columns))
+    norm_beta = _size(columns, symmetric)
     rounding = UNIT_ROUNDOFF * norm(residual)
     rounding += tail * (norm_beta * trace_y + math.sqrt(inner(a, a)) + trace_t)
     rho = _dual_norm(work.factor, residual, z, lower) + rounding / math.sqrt(lower)
@@ -110,43 +113,109 @@ def error_bounds(work: Work, symmetric: bool, lower: float, largest: float, out:
 
 
 @jit(fast=False)
-def _gram_entries(rows: Array, signs: Array, i: int, j: int) -> tuple[float, float, float, float]:
-    """Return entry (i, j) of Y and of T, each as a normalised pair."""
-    y = y_low = t = t_low = 0.0
-    for m in range(signs.shape[0]):
-        if signs[m] > 0.0:
-            y, y_low = accumulate_product(y, y_low, rows[m, i], rows[m, j])
-        else:
-            t, t_low = accumulate_product(t, t_low, rows[m, i], rows[m, j])
-    y, y_low = two_sum(y, y_low)
-    t, t_low = two_sum(t, t_low)
-    return y, y_low, t, t_low
-
-
-@jit(fast=False)
-def _evaluate_pair(
+def _evaluate_image(
     columns: Array, a: Array, x: Array, rows: Array, signs: Array, vectors: Array
 ) -> None:
-    """Write svec(R) to vector 2, svec(T) to vector 4 and svec(X − Y) to vector 5.
-
-    R is accurate to one rounding, as if it had been evaluated in twice the working precision.
-    """
+    """Write svec(β[Y] − α) as a pair to vectors 2 and 3, and svec(X − Y) to vector 5."""
     k = a.shape[0]
-    point, point_low, r, r_low = vectors[0], vectors[1], vectors[2], vectors[3]
+    point, point_low, image, image_low = vectors[0], vectors[1], vectors[2], vectors[3]
+    gram(rows, signs, 1.0, point, point_low)
     at = 0
     for i in range(k):
         for j in range(i, k):
-            y, y_low, t, t_low = _gram_entries(rows, signs, i, j)
-            point[at], point_low[at] = add_svec(y, y_low, i == j, 0.0, 0.0)
-            high, low = add_svec(-a[i, j], 0.0, i == j, 0.0, 0.0)
-            r[at], r_low[at] = add_svec(-t, -t_low, i == j, high, low)
             weight = 1.0 if i == j else math.sqrt(2.0)
-            vectors[4, at] = weight * t
-            vectors[5, at] = weight * ((x[i, j] - y) - y_low)
+            vectors[5, at] = weight * ((x[i, j] - point[at]) - point_low[at])
+            point[at], point_low[at] = add_svec(point[at], point_low[at], i == j, 0.0, 0.0)
+            image[at], image_low[at] = add_svec(-a[i, j], 0.0, i == j, 0.0, 0.0)
             at += 1
-    operator_residual(columns, point, point_low, r, r_low)
-    for m in range(at):
-        r[m] += r_low[m]
+    operator_residual(columns, point, point_low, image, image_low)
+
+
+@jit(fast=False)
+def _subtract_slack(rows: Array, signs: Array, vectors: Array) -> None:
+    """Write svec(R), accurate to one rounding, to vector 0, and svec(T) to vector 4."""
+    k = signs.shape[0]
+    residual, image, image_low, t, t_low = (
+        vectors[0],
+        vectors[2],
+        vectors[3],
+        vectors[4],
+        vectors[1],
+    )
+    gram(rows, signs, -1.0, t, t_low)
+    at = 0
+    for i in range(k):
+        for j in range(i, k):
+            high, low = add_svec(-t[at], -t_low[at], i == j, image[at], image_low[at])
+            residual[at] = high + low
+            t[at] *= 1.0 if i == j else math.sqrt(2.0)
+            at += 1
+
+
+@jit
+def _refine_slack(
+    rows: Array, signs: Array, lower: float, residual: Array, matrix: Array, product: Array
+) -> None:
+    """Let T take up what it can of R, where the eigensolver left rounding errors.
+
+    Adding ``Σ_n g_mn v_n`` to w_m, v_n = w_n or u_n, changes T by the part of R between the ranges
+    of T and of v_n, to first order, with ``g_mn = w_m·Rv_n / (|v_n|²(|w_m|² + |v_n|²))`` for
+    v_n = w_n, and without the last ``|v_n|²`` for u_n. The latter makes ``c = ⟨Y, T⟩`` positive,
+    which pays only where λ_min(B) is small: there ``lower·|u_n|²`` takes its place. Any vectors are
+    valid, and ``4‖R‖`` keeps g small where T is no larger than R.
+    """
+    k = signs.shape[0]
+    at = 0
+    for i in range(k):
+        for j in range(i, k):
+            matrix[i, j] = matrix[j, i] = residual[at] if i == j else residual[at] / math.sqrt(2.0)
+            at += 1
+    damping = 4.0 * norm(residual)
+    for m in range(k):
+        for i in range(k):
+            product[m, i] = 0.0
+            for j in range(k):
+                product[m, i] += rows[m, j] * matrix[j, i]
+    for m in range(k):
+        for i in range(k):
+            matrix[m, i] = 0.0
+        if signs[m] > 0.0:
+            continue
+        size = _square(rows, m)
+        for n in range(k):
+            other = _square(rows, n)
+            if other == 0.0:
+                continue
+            factor = 0.0
+            for i in range(k):
+                factor += product[m, i] * rows[n, i]
+            partner = other if signs[n] < 0.0 else lower * other
+            factor /= other * (size + partner + damping)
+            for i in range(k):
+                matrix[m, i] += factor * rows[n, i]
+    for m in range(k):
+        for i in range(k):
+            rows[m, i] += matrix[m, i]
+
+
+@jit
+def _square(rows: Array, m: int) -> float:
+    """Return the squared norm of a row."""
+    total = 0.0
+    for i in range(rows.shape[1]):
+        total += rows[m, i] * rows[m, i]
+    return total
+
+
+@jit
+def _size(columns: Array, symmetric: bool) -> float:
+    """Bound the Frobenius norm of β, by the trace where β is known to be positive definite."""
+    if not symmetric:
+        return 1.01 * math.sqrt(inner(columns, columns))
+    trace = 0.0
+    for i in range(columns.shape[0]):
+        trace += columns[i, i]
+    return 1.01 * trace
 
 
 @jit

@@ -35,8 +35,8 @@ Integers = NDArray[np.int32]
 FIELDS = 10
 """How many numbers `certificate_kernel` writes: the fields of a `Certificate`, in order."""
 
-_POWER_STEPS = 10  # at most, for the estimate of ‖β‖₂
-_POWER_TOLERANCE = 0.02  # ‖β‖₂ is only a scale of the natural residual
+_POWER_STEPS = 6  # at most, for the estimate of ‖β‖₂
+_POWER_TOLERANCE = 0.05  # ‖β‖₂ is only a scale of the natural residual
 _TINY = 1e-100  # in place of ‖β‖₂ = 0: gives the natural residual its limit for β → 0
 
 
@@ -129,12 +129,12 @@ def _restore_units(unit_alpha: float, unit_x: float, out: Array) -> None:
 
 @jit
 def _exponent(matrix: Array) -> int:
-    """Return e with max|entries| in [2^(e−1), 2^e), 0 where all vanish."""
-    largest = 0.0
+    """Return e with ``Σ|entries|`` in [2^(e−1), 2^e), 0 where all vanish."""
+    total = 0.0
     for i in range(matrix.shape[0]):
         for j in range(matrix.shape[1]):
-            largest = max(largest, abs(matrix[i, j]))
-    return math.frexp(largest)[1]
+            total += abs(matrix[i, j])
+    return math.frexp(total)[1]
 
 
 @jit
@@ -150,17 +150,21 @@ def _scaled_copies(
     exponent_alpha = _exponent(alpha)
     if inner(alpha, alpha) == 0.0:
         exponent_alpha = _exponent(X) + exponent_beta
-    unit_alpha = math.ldexp(1.0, exponent_alpha)
-    unit_beta = math.ldexp(1.0, exponent_beta)
-    unit_x = math.ldexp(1.0, exponent_alpha - exponent_beta)
+    to_a = math.ldexp(1.0, -exponent_alpha)
+    to_columns = math.ldexp(1.0, -exponent_beta)
+    to_x = math.ldexp(1.0, exponent_beta - exponent_alpha)
     for i in range(alpha.shape[0]):
         for j in range(alpha.shape[0]):
-            a[i, j] = alpha[i, j] / unit_alpha
-            x[i, j] = X[i, j] / unit_x
+            a[i, j] = to_a * alpha[i, j]
+            x[i, j] = to_x * X[i, j]
     for i in range(beta.shape[0]):
-        for j in range(beta.shape[0]):
-            columns[i, j] = (beta[i, j] if symmetric else beta[j, i]) / unit_beta
-    return unit_alpha, unit_x
+        if symmetric:
+            for j in range(beta.shape[0]):
+                columns[i, j] = to_columns * beta[i, j]
+        else:
+            for j in range(beta.shape[0]):
+                columns[i, j] = to_columns * beta[j, i]
+    return 1.0 / to_a, 1.0 / to_x
 
 
 @jit(fast=False)

@@ -33,6 +33,7 @@ Integers = NDArray[np.int32]
 
 UNIT_ROUNDOFF = 2.0**-53
 _JACOBI = 8  # up to this order Jacobi rotations are faster than LAPACK
+_GOLDEN = 0.6180339887498949
 _OPERATORS = 3
 _VECTORS = 7
 _MATRICES = 6
@@ -122,8 +123,10 @@ def norm(vector: Array) -> float:
 @jit
 def irregular_vector(vector: Array) -> None:
     """Fill in a start for power iterations that is in no special position to structured data."""
+    value = 0.3
     for i in range(vector.shape[0]):
-        vector[i] = math.sqrt(i + 1.0) % 1.0 - 0.4
+        vector[i] = value
+        value += _GOLDEN if value < 0.0 else _GOLDEN - 1.0
 
 
 @jit
@@ -153,10 +156,30 @@ def smallest_eigenvalue(m: Array, rows: Array, turned: Array, spare: Array, none
     solution X, S and X − τS have the same eigenvectors. Rotations then have little left to do.
     """
     k = m.shape[0]
-    _lapack.gemm(False, False, 1.0, rows, m, 0.0, turned)
-    _lapack.gemm(False, True, 1.0, turned, rows, 0.0, spare)
+    if k <= _JACOBI:
+        _turn(m, rows, turned, spare)
+    else:
+        _lapack.gemm(False, False, 1.0, rows, m, 0.0, turned)
+        _lapack.gemm(False, True, 1.0, turned, rows, 0.0, spare)
     _loops.eigh_rows_jacobi(spare, none)
     smallest = spare[0, 0]
     for i in range(1, k):
         smallest = min(smallest, spare[i, i])
     return smallest
+
+
+@jit
+def _turn(m: Array, rows: Array, turned: Array, spare: Array) -> None:
+    """Write ``rows · m · rowsᵀ`` to spare; for small k faster than a call of the library."""
+    k = m.shape[0]
+    for p in range(k):
+        for i in range(k):
+            total = 0.0
+            for j in range(k):
+                total += m[i, j] * rows[p, j]
+            turned[p, i] = total
+        for q in range(p + 1):
+            total = 0.0
+            for i in range(k):
+                total += turned[p, i] * rows[q, i]
+            spare[p, q] = spare[q, p] = total

@@ -19,6 +19,7 @@ from ccpsolve._numba import jit
 __all__ = [
     "accumulate_product",
     "add_svec",
+    "gram",
     "operator_residual",
     "two_product",
     "two_sum",
@@ -58,6 +59,28 @@ def accumulate_product(high: float, low: float, a: float, b: float) -> tuple[flo
     p, e = two_product(a, b)
     high, f = two_sum(high, p)
     return high, low + (e + f)
+
+
+@jit(fast=False)
+def gram(rows: Array, signs: Array, sign: float, high: Array, low: Array) -> None:
+    """Write the upper triangle of ``Σ rows[m] rows[m]ᵀ``, m with ``signs[m] == sign``, as pairs.
+
+    Runs along rows, so that every operation is elementwise and can use vector instructions.
+    """
+    k = signs.shape[0]
+    start = 0
+    for i in range(k):
+        for j in range(k - i):
+            high[start + j] = low[start + j] = 0.0
+        for m in range(k):
+            if signs[m] == sign:
+                x = rows[m, i]
+                for j in range(k - i):
+                    p, e = two_product(x, rows[m, i + j])
+                    s, f = two_sum(high[start + j], p)
+                    high[start + j] = s
+                    low[start + j] += e + f
+        start += k - i
 
 
 @jit(fast=False)
