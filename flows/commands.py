@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from flows.tasks import Task
 
 #: Name of a method on the command line, and its class in :mod:`flows`.
-METHODS = {"gd": "GD"}
+METHODS = {"gd": "GD", "rmsprop-norm": "RMSPropNorm", "rmsprop": "RMSProp"}
 _PROCESSES = ("discrete", "central", "stable")
 _DTYPES = ("float32", "float64")
+_BETA2 = 0.99
 _FIGURE = "figure.png"
 _FIGURE_KINDS = (".png", ".pdf", ".svg")
 
@@ -80,6 +81,22 @@ class NetworkOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OptimizerOptions:
+    """The optimizer; options that a method does not have are refused."""
+
+    method: Annotated[str, _one_of(*METHODS)] = "gd"
+    """Full-batch gradient descent, or RMSProp with one scale for all weights or for each."""
+    lr: float
+    """Learning rate."""
+    beta2: Annotated[float | None, _shown("FLOAT", "0.99")] = None
+    """Decay of the average of squared gradients in RMSProp."""
+    eps: Annotated[float | None, _shown("FLOAT", "0")] = None
+    """Added to the root of that average."""
+    bias_correction: bool = False
+    """Whether that average is corrected for its start at zero."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class MachineOptions:
     """Where and how to compute."""
 
@@ -97,10 +114,7 @@ class RunCommand:
 
     out: Annotated[Path, _shown("FOLDER", None)]
     """Folder for the results: run.nc (netCDF) and figure.png."""
-    lr: float
-    """Learning rate of the method."""
-    method: Annotated[str, _one_of(*METHODS)] = "gd"
-    """Optimizer: gd is full-batch gradient descent."""
+    optimizer: Annotated[OptimizerOptions, OmitArgPrefixes]
     steps: int = 200
     """Optimizer steps, which are the units of time of the flows."""
     processes: Annotated[tuple[str, ...], _one_of(*_PROCESSES)] = _PROCESSES
@@ -127,7 +141,7 @@ class RunCommand:
 
         from flows.summary import summarize
 
-        method = make_method(self.method, self.lr)
+        method = make_method(self.optimizer)
         task = load(
             self.data.task,
             seed=self.seed,
@@ -195,7 +209,7 @@ class DemoCommand:
         data: dict[str, Any] = demo.DATA
         network: dict[str, Any] = demo.NETWORK
         RunCommand(
-            lr=demo.LR,
+            optimizer=OptimizerOptions(lr=demo.LR),
             data=DataOptions(**data),
             network=NetworkOptions(**network),
             **{each.name: getattr(self, each.name) for each in dataclasses.fields(self)},
@@ -230,13 +244,21 @@ class PlotCommand:
         print(f"figure: {target}")
 
 
-def make_method(name: str, lr: float) -> Method:
-    """Return the optimizer of that name."""
+def make_method(options: OptimizerOptions) -> Method:
+    """Return the optimizer that the options ask for."""
     import flows
 
+    name = options.method
     if name not in METHODS:
         raise InvalidArgumentError(f"method must be one of {', '.join(METHODS)}, found {name!r}")
-    return getattr(flows, METHODS[name])(lr)
+    given = _given(options, but="method")
+    given = {option: value for option, value in given.items() if value is not False}
+    if name == "gd":
+        for option in given.keys() - {"lr"}:
+            raise InvalidArgumentError(f"method 'gd' has no option {option}; allowed is lr")
+    else:
+        given = {"beta2": _BETA2} | given
+    return getattr(flows, METHODS[name])(**given)
 
 
 def parse_dtype(name: str) -> torch.dtype:
@@ -263,7 +285,7 @@ def parse_device(name: str) -> torch.device:
     return device
 
 
-def _given(options: DataOptions | NetworkOptions, but: str) -> dict[str, Any]:
+def _given(options: DataOptions | NetworkOptions | OptimizerOptions, but: str) -> dict[str, Any]:
     """Return the options that were given, for the task or model to take or refuse."""
     values = {each.name: getattr(options, each.name) for each in dataclasses.fields(options)}
     return {name: value for name, value in values.items() if value is not None and name != but}

@@ -43,6 +43,7 @@ _SIGMA = 50.0
 _SIGMA_PER_STEP = 1 / 20
 # A logarithmic axis is worth its oddness from this ratio on.
 _WIDE_RANGE = 30.0
+_BULK = (0.02, 0.98)
 
 
 def summary_figure(dataset: xr.Dataset, *, sigma: float | None = None) -> Figure:
@@ -137,7 +138,8 @@ def _draw_loss(axes: Axes, dataset: xr.Dataset, sigma: float) -> None:
             ls=(0, (4, 1.5)),
             label="average predicted by the central flow",
         )
-    _scale_y(axes, shown)
+    if not _scale_y(axes, shown):
+        _zoom_y(axes, shown)
     _legend(axes)
 
 
@@ -192,7 +194,8 @@ def _draw_distance(axes: Axes, dataset: xr.Dataset, sigma: float) -> None:
         )
         _mark_stop(axes, steps, distance, colour)
         shown.append(distance)
-    _scale_y(axes, shown)
+    if not _scale_y(axes, shown):
+        axes.set_ylim(bottom=0)
     _legend(axes)
 
 
@@ -218,7 +221,7 @@ def _draw_oscillation(axes: Axes, dataset: xr.Dataset, sigma: float) -> None:
             label=f"measured, {direction + 1}",
         )
     axes.set_ylim(bottom=0)
-    _legend(axes, columns=1 if count == 1 else 2)
+    _legend(axes, columns=count if count <= 3 else 2)
 
 
 def _processes(dataset: xr.Dataset) -> list[str]:
@@ -251,14 +254,27 @@ def _mark_stop(axes: Axes, steps: np.ndarray, values: np.ndarray, colour: str) -
         )
 
 
-def _scale_y(axes: Axes, curves: list[np.ndarray]) -> None:
-    """Choose a logarithmic axis where the curves span a wide range, else start at zero."""
+def _scale_y(axes: Axes, curves: list[np.ndarray]) -> bool:
+    """Choose a logarithmic axis where the curves span a wide range, and say whether they do."""
     values = np.concatenate([np.ravel(curve) for curve in curves]) if curves else np.zeros(0)
     positive = values[np.isfinite(values) & (values > 0)]
-    if positive.size and np.quantile(positive, 0.98) > _WIDE_RANGE * np.quantile(positive, 0.02):
+    if not positive.size:
+        return False
+    low, high = np.quantile(positive, _BULK)
+    if high > _WIDE_RANGE * low:
         axes.set_yscale("log")
-    elif positive.size:
-        axes.set_ylim(bottom=0)
+        return True
+    return False
+
+
+def _zoom_y(axes: Axes, curves: list[np.ndarray]) -> None:
+    """Show the bulk of the curves, and let short spikes and the first steps leave the frame."""
+    values = np.concatenate([np.ravel(curve) for curve in curves]) if curves else np.zeros(0)
+    values = values[np.isfinite(values)]
+    if values.size:
+        low, high = values.min(), np.quantile(values, _BULK[1])
+        margin = 0.1 * (high - low) + 1e-6 * abs(high)
+        axes.set_ylim(low - margin, high + 3 * margin)
 
 
 def _legend(axes: Axes, columns: int = 1) -> None:
