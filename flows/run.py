@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PROCESSES: dict[str, type[Process]] = {"discrete": Discrete, "central": Central, "stable": Stable}
+# Seconds between progress lines where they go to a file and not to a screen.
+_LOG_INTERVAL = 30.0
 _PACKAGES = ("ccpsolve", "torch", "numpy", "scipy", "numba", "xarray")
 
 
@@ -191,7 +193,8 @@ def run(
     started = time.perf_counter()
     attributes = _attributes(method, objective, provenance or {}, steps, warm_start, substeps)
     try:
-        with tqdm(total=steps, disable=not progress, unit="step") as bar:
+        interval = 0.2 if sys.stderr.isatty() else _LOG_INTERVAL
+        with tqdm(total=steps, disable=not progress, unit="step", mininterval=interval) as bar:
             for step in range(steps + 1):
                 session.observe(step, spectrum=step % spectrum_every == 0 or step == steps)
                 if step in kept:
