@@ -1,0 +1,323 @@
+r"""Cross-checks with general conic solvers: SCS and Clarabel called directly, and cvxpy.
+
+For symmetric β the problem is ``min ½⟨X, β[X]⟩ − ⟨α, X⟩`` over X ⪰ 0. For a monotone β that is not
+symmetric it is the convex program ``min ⟨X, β[X] − α⟩`` over X ⪰ 0, β[X] − α ⪰ 0, whose minimum is
+0 where the problem has a solution. Data are scaled to ‖α‖ = ‖β‖ = 1 first, because the solvers stop
+on absolute residuals; their answers are certified like any other candidate.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from ccpsolve._certificate import certify_problem
+from ccpsolve._errors import InvalidProblemError, MissingBackendError
+from ccpsolve._problem import ConeComplementarityProblem
+from ccpsolve._solution import Solution
+from ccpsolve._status import Status
+from ccpsolve._symmetric import psd_part, smat, svec
+
+__all__ = ["ConicProgram", "conic_program", "cvxpy_problem", "solve_conic"]
+
+Array = NDArray[np.float64]
+
+_TIGHTEST = 1e-13
+"""Smallest tolerance handed to an external solver; below it they stall."""
+
+_SAFETY = 1e-3
+"""Factor of the tolerance handed over: their residuals are not our natural residual."""
+
+_ITERATIONS = 100_000
+
+_PROJECTIONS = 50
+
+_FLAT = 1e-12
+"""How far from 0 the image of a unit ray may be, relative to ‖β‖, and ⟨α, D⟩ has to be."""
+
+
+class ConicProgram(NamedTuple):
+    """``min ½xᵀPx + qᵀx`` subject to ``b − Ax`` in a product of ``cones`` PSD cones of order k.
+
+    Vectors are in svec coordinates, which are also those of SCS.
+    """
+
+    P: sparse.csc_matrix
+    q: Array
+    A: sparse.csc_matrix
+    b: Array
+    cones: int
+
+
+class _Answer(NamedTuple):
+    """What an external solver said; ``ray`` is set where it found the problem unbounded."""
+
+    X: Array | None
+    iterations: int
+    ray: Array | None
+
+
+def conic_program(problem: ConeComplementarityProblem) -> ConicProgram:
+    """Write the problem in the standard form of SCS and Clarabel.
+
+    Parameters
+    ----------
+    problem : ConeComplementarityProblem
+        With a monotone β, k ≥ 1.
+
+    Returns
+    -------
+    ConicProgram
+        Whose minimiser is svec of the solution.
+
+    Examples
+    --------
+    >>> import ccpsolve
+    >>> from ccpsolve._solver.conic import conic_program
+    >>> program = conic_program(ccpsolve.ConeComplementarityProblem([[3.0]], [[2.0]]))
+    >>> float(program.P[0, 0]), float(program.q[0]), program.cones
+    (2.0, -3.0, 1)
+    """
+    alpha, n = svec(problem.alpha), problem.n
+    if problem.symmetric:
+        return ConicProgram(
+            sparse.csc_matrix(problem.beta),
+            -alpha,
+            -sparse.identity(n, format="csc"),
+            np.zeros(n),
+            1,
+        )
+    return ConicProgram(
+        sparse.csc_matrix(problem.beta + problem.beta.T),
+        -alpha,
+        sparse.vstack([-sparse.identity(n), sparse.csc_matrix(-problem.beta)], format="csc"),
+        np.concatenate([np.zeros(n), -alpha]),
+        2,
+    )
+
+
+def solve_conic(problem: ConeComplementarityProblem, method: str, tol: float) -> Solution:
+    """Solve with an external solver and certify its answer.
+
+    Parameters
+    ----------
+    problem : ConeComplementarityProblem
+        The data.
+    method : {"scs", "clarabel", "cvxpy"}
+        The solver; "cvxpy" takes cvxpy's default for the problem.
+    tol : float
+        Largest natural residual of an answer that is SOLVED.
+
+    Returns
+    -------
+    Solution
+        Never raises for a problem without solution: look at ``status``.
+
+    Raises
+    ------
+    MissingBackendError
+        If the solver is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import ccpsolve
+    >>> solution = ccpsolve.solve_ccp(np.diag([2.0, -1.0]), np.eye(3), method="scs")
+    >>> np.allclose(solution.X, np.diag([2.0, 0.0]), atol=1e-9), solution.method
+    (True, 'scs')
+    """
+    from ccpsolve._solve import _verdict
+
+    if problem.k == 0:
+        nothing = np.zeros((0, 0))
+        certificate = certify_problem(problem, nothing)
+        return Solution(problem, nothing, nothing, Status.SOLVED, certificate, 0, method)
+    scaled, unit = _normalised(problem)
+    found = _BACKENDS[method](scaled, max(_SAFETY * tol, _TIGHTEST))
+    X = np.zeros_like(problem.alpha) if found.X is None else unit * found.X
+    certificate = certify_problem(problem, X)
+    status = _verdict(problem, certificate, tol)
+    if found.ray is not None and not status.ok:
+        status = Status.UNBOUNDED
+    S = problem.apply(X) - problem.alpha
+    ray = found.ray if status is Status.UNBOUNDED else None
+    return Solution(problem, X, S, status, certificate, found.iterations, method, ray)
+
+
+def _normalised(
+    problem: ConeComplementarityProblem,
+) -> tuple[ConeComplementarityProblem, float]:
+    """Return the problem scaled to ‖α‖ = ‖β‖ = 1, and the unit of its solution."""
+    alpha_scale = float(np.linalg.norm(problem.alpha)) or 1.0
+    beta_scale = float(np.linalg.norm(problem.beta)) or 1.0
+    scaled = ConeComplementarityProblem(problem.alpha / alpha_scale, problem.beta / beta_scale)
+    return scaled, alpha_scale / beta_scale
+
+
+def _require(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingBackendError(
+            f"{name} is not installed; it comes with: pip install 'ccpsolve[conic]'"
+        ) from error
+
+
+def _solve_scs(problem: ConeComplementarityProblem, tol: float) -> _Answer:
+    scs = _require("scs")
+    program = conic_program(problem)
+    solver = scs.SCS(
+        {"P": sparse.triu(program.P, format="csc"), "A": program.A, "b": program.b, "c": program.q},
+        {"s": [problem.k] * program.cones},
+        eps_abs=tol,
+        eps_rel=tol,
+        max_iters=_ITERATIONS,
+        verbose=False,
+    )
+    found = solver.solve()
+    info = found["info"]
+    if info["status"].startswith("unbounded"):
+        return _Answer(None, info["iter"], _checked_ray(problem, found["x"]))
+    x = found["x"]
+    return _Answer(smat(x) if np.isfinite(x).all() else None, info["iter"], None)
+
+
+def _solve_clarabel(problem: ConeComplementarityProblem, tol: float) -> _Answer:
+    clarabel = _require("clarabel")
+    program = conic_program(problem)
+    settings = clarabel.DefaultSettings()
+    settings.verbose = False
+    settings.max_threads = 1
+    settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = tol
+    order = _by_columns(problem.k)
+    rows = np.concatenate([order + problem.n * cone for cone in range(program.cones)])
+    solver = clarabel.DefaultSolver(
+        sparse.triu(program.P, format="csc"),
+        program.q,
+        program.A[rows],
+        program.b[rows],
+        [clarabel.PSDTriangleConeT(problem.k)] * program.cones,
+        settings,
+    )
+    found = solver.solve()
+    x = np.array(found.x)
+    if found.status == clarabel.SolverStatus.DualInfeasible:
+        return _Answer(None, found.iterations, _checked_ray(problem, x))
+    return _Answer(smat(x) if np.isfinite(x).all() else None, found.iterations, None)
+
+
+def _by_columns(k: int) -> NDArray[np.intp]:
+    """Return the positions in our svec of the upper triangle read column by column (Clarabel)."""
+    position = np.zeros((k, k), dtype=np.intp)
+    position[np.triu_indices(k)] = np.arange(k * (k + 1) // 2)
+    columns, rows = np.tril_indices(k)
+    return position[rows, columns]
+
+
+def _solve_cvxpy(problem: ConeComplementarityProblem, tol: float) -> _Answer:
+    """Let cvxpy choose the solver, at that solver's own tolerances."""
+    cvxpy = _require("cvxpy")
+    program = cvxpy_problem(problem)
+    try:
+        program.solve()
+    except cvxpy.error.SolverError:
+        return _Answer(None, 0, None)
+    X = program.variables()[0].value
+    iterations = getattr(program.solver_stats, "num_iters", None) or 0
+    finite = X is not None and np.isfinite(X).all()
+    return _Answer(0.5 * (X + X.T) if finite else None, int(iterations), None)
+
+
+_BACKENDS: dict[str, Callable[[ConeComplementarityProblem, float], _Answer]] = {
+    "scs": _solve_scs,
+    "clarabel": _solve_clarabel,
+    "cvxpy": _solve_cvxpy,
+}
+
+
+def _checked_ray(problem: ConeComplementarityProblem, x: Array) -> Array | None:
+    """Return the direction an external solver found, if it proves the problem unbounded.
+
+    Solvers give it to some 1e-8; alternating projections on ker β and the cone make it exact.
+    """
+    if not np.isfinite(x).all() or not np.any(x):
+        return None
+    _, values, vectors = np.linalg.svd(problem.beta)
+    image = vectors[values > 1e-10 * values[0]]
+    for _ in range(_PROJECTIONS):
+        x = svec(psd_part(smat(x - image.T @ (image @ x))))
+    ray = smat(x / (np.linalg.norm(x) or 1.0))
+    flat = np.linalg.norm(problem.beta @ svec(ray)) <= _FLAT * np.linalg.norm(problem.beta)
+    return ray if flat and np.vdot(problem.alpha, ray) > _FLAT else None
+
+
+def cvxpy_problem(problem: ConeComplementarityProblem) -> Any:
+    r"""Return the problem as a cvxpy problem in one PSD variable ``X``.
+
+    .. math:: \min_{X ⪰ 0} \; ½‖L^T \mathrm{svec}(X)‖² − ⟨α, X⟩, \qquad LL^T = β
+
+    For non-symmetric β, ``min ‖Lᵀ svec(X)‖² − ⟨α, X⟩`` with ``LLᵀ = ½(β + βᵀ)``, subject also to
+    ``β[X] − α ⪰ 0``.
+
+    Parameters
+    ----------
+    problem : ConeComplementarityProblem
+        With a monotone β, k ≥ 1.
+
+    Returns
+    -------
+    cvxpy.Problem
+        ``problem.solve()`` solves it; the solution is ``problem.variables()[0].value``.
+
+    Raises
+    ------
+    MissingBackendError
+        If cvxpy is not installed.
+    InvalidProblemError
+        If β is not monotone (the program would not be convex), or k = 0.
+
+    Examples
+    --------
+    >>> import ccpsolve
+    >>> program = ccpsolve.ConeComplementarityProblem([[3.0]], [[2.0]]).to_cvxpy()
+    >>> round(float(program.solve()), 6)
+    -2.25
+    """
+    cvxpy = _require("cvxpy")
+    k = problem.k
+    if k == 0:
+        raise InvalidProblemError("alpha has order 0; cvxpy has no variables without entries")
+    X = cvxpy.Variable((k, k), PSD=True, name="X")
+    x = _svec_map(k) @ cvxpy.vec(X, order="C")
+    square = cvxpy.sum_squares(_factor(problem).T @ x)
+    linear = cvxpy.trace(problem.alpha @ X)
+    if problem.symmetric:
+        return cvxpy.Problem(cvxpy.Minimize(0.5 * square - linear))
+    image = cvxpy.reshape(_svec_map(k).T @ (problem.beta @ x), (k, k), order="C")
+    return cvxpy.Problem(cvxpy.Minimize(square - linear), [image - problem.alpha >> 0])
+
+
+def _svec_map(k: int) -> sparse.csr_matrix:
+    """Return the n×k² matrix of svec, which is an isometry on symmetric matrices."""
+    rows, columns = np.triu_indices(k)
+    at = np.arange(rows.size)
+    weight = np.where(rows == columns, 0.5, np.sqrt(0.5))
+    upper = sparse.csr_matrix((weight, (at, rows * k + columns)), shape=(rows.size, k * k))
+    lower = sparse.csr_matrix((weight, (at, columns * k + rows)), shape=(rows.size, k * k))
+    return upper + lower
+
+
+def _factor(problem: ConeComplementarityProblem) -> Array:
+    """Return L with LLᵀ the symmetric part of β, eigenvalues negative by rounding taken as 0."""
+    values, vectors = np.linalg.eigh(0.5 * (problem.beta + problem.beta.T))
+    rounding = 1e-13 * problem.n * np.abs(values).max()
+    if values[0] < -rounding:
+        raise InvalidProblemError(
+            f"beta has the negative eigenvalue {values[0]:.3g}; cvxpy needs a monotone beta"
+        )
+    return vectors * np.sqrt(np.maximum(values, 0.0))
