@@ -190,6 +190,10 @@ class RunCommand:
         )
 
 
+def _demo_machine() -> MachineOptions:
+    return MachineOptions(dtype=demo.DTYPE)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DemoCommand:
     """Show gradient descent, its central flow and gradient flow at the edge of stability."""
@@ -202,7 +206,7 @@ class DemoCommand:
     """Replace a run that the folder already holds."""
     progress: bool = True
     """Show a progress bar with loss, sharpness and remaining time."""
-    machine: Annotated[MachineOptions, OmitArgPrefixes] = field(default_factory=MachineOptions)
+    machine: Annotated[MachineOptions, OmitArgPrefixes] = field(default_factory=_demo_machine)
 
     def execute(self) -> None:
         """Run the demonstration problem of :mod:`flows.tasks.demo`."""
