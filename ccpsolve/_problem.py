@@ -195,7 +195,7 @@ class ConeComplementarityProblem:
 
 def symmetric_matrix(value: ArrayLike, name: str) -> Array:
     """Return a fresh, exactly symmetric float64 copy of a square matrix, or say what is wrong."""
-    matrix = _real(value, name)
+    matrix = real_array(value, name)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise InvalidProblemError(f"{name} has shape {matrix.shape}; a square (k, k) is needed")
     if (matrix == matrix.T).all():
@@ -210,7 +210,7 @@ def symmetric_matrix(value: ArrayLike, name: str) -> Array:
     return _average(matrix)
 
 
-def _real(value: ArrayLike, name: str) -> Array:
+def real_array(value: ArrayLike, name: str) -> Array:
     """Return a fresh C-contiguous float64 copy of real, finite numbers."""
     found = np.asarray(value)
     if found.dtype.kind not in "fiu":
@@ -236,7 +236,7 @@ def _operator_matrix(beta: ArrayLike | Callable[[Array], ArrayLike], k: int) -> 
     if callable(beta):
         columns = [svec(symmetric_matrix(beta(E), "beta(X)")) for E in svec_basis(k)]
         return np.array(columns).reshape(n, n).T.copy()
-    matrix = _real(beta, "beta")
+    matrix = real_array(beta, "beta")
     if matrix.shape == (n, n):
         return matrix
     if matrix.shape == (k, k, k, k):
