@@ -86,7 +86,7 @@ class ConeComplementarityProblem:
         self.alpha = symmetric_matrix(alpha, "alpha")
         self.k = self.alpha.shape[0]
         self.n = self.k * (self.k + 1) // 2
-        self.beta, self.symmetric = _symmetrised(_operator_matrix(beta, self.k))
+        self.beta, self.symmetric = _symmetrised(operator_matrix(beta, self.k))
 
     def __repr__(self) -> str:
         kind = "symmetric" if self.symmetric else "non-symmetric"
@@ -230,32 +230,34 @@ def _average(matrix: Array) -> Array:
     return half + half.T
 
 
-def _operator_matrix(beta: ArrayLike | Callable[[Array], ArrayLike], k: int) -> Array:
+def operator_matrix(
+    beta: ArrayLike | Callable[[Array], ArrayLike], k: int, name: str = "beta"
+) -> Array:
     """Return the n×n svec matrix of an operator given in any accepted form."""
     n = k * (k + 1) // 2
     if callable(beta):
-        columns = [svec(symmetric_matrix(beta(E), "beta(X)")) for E in svec_basis(k)]
+        columns = [svec(symmetric_matrix(beta(E), f"{name}(X)")) for E in svec_basis(k)]
         return np.array(columns).reshape(n, n).T.copy()
-    matrix = real_array(beta, "beta")
+    matrix = real_array(beta, name)
     if matrix.shape == (n, n):
         return matrix
     if matrix.shape == (k, k, k, k):
-        _check_outputs_symmetric(matrix)
+        _check_outputs_symmetric(matrix, name)
         return svec_operator(matrix)
     raise InvalidProblemError(
-        f"beta has shape {matrix.shape}; for alpha of shape ({k}, {k}) it must be "
+        f"{name} has shape {matrix.shape}; for alpha of shape ({k}, {k}) it must be "
         f"({n}, {n}) in svec coordinates or ({k}, {k}, {k}, {k})"
     )
 
 
-def _check_outputs_symmetric(B: Array) -> None:
+def _check_outputs_symmetric(B: Array, name: str) -> None:
     """Refuse a 4-index array that maps symmetric matrices to non-symmetric ones."""
     on_symmetric = 0.5 * (B + B.transpose(0, 1, 3, 2))
     asymmetry = np.abs(on_symmetric - on_symmetric.transpose(1, 0, 2, 3)).max(initial=0.0)
     allowed = _ASYMMETRY_OF_MATRICES * np.abs(B).max(initial=0.0)
     if asymmetry > allowed:
         raise InvalidProblemError(
-            f"beta maps symmetric matrices to non-symmetric ones: asymmetry {asymmetry:.3g}, "
+            f"{name} maps symmetric matrices to non-symmetric ones: asymmetry {asymmetry:.3g}, "
             f"allowed is {allowed:.3g} (rounding)"
         )
 
