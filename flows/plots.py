@@ -87,7 +87,7 @@ def summary_figure(dataset: xr.Dataset, *, sigma: float | None = None) -> Figure
     >>> w0 = torch.tensor([1.0, 1.5], dtype=torch.float64)
     >>> objective = flows.Objective.from_function(lambda w: (w[0] * w[1] - 1) ** 2 / 2, w0)
     >>> figure = summary_figure(flows.run(objective, flows.GD(0.5), steps=20).dataset, sigma=5)
-    >>> [axes.get_title() for axes in figure.axes]
+    >>> [axes.get_title(loc="left") for axes in figure.axes]
     ['a  Train loss', 'b  Effective sharpness', 'c  Distance to the optimizer', 'd  Oscillation']
     """
     import matplotlib as mpl
