@@ -69,15 +69,15 @@ class NetworkOptions:
     """The network; options that a model does not have are refused."""
 
     model: Annotated[str, _one_of(*MODELS)] = "mlp"
-    """Kind of network: mlp or cnn for images, lstm for sorting."""
-    width: Annotated[int | None, _shown("INT", "256 mlp, 32 cnn, 48 lstm")] = None
-    """Neurons in a layer, channels of the first convolution, or units of lstm."""
-    depth: Annotated[int | None, _shown("INT", "2")] = None
-    """Hidden layers of mlp, layers of lstm."""
+    """Kind of network; those for images do not take sequences to sort, nor the reverse."""
+    width: Annotated[int | None, _shown("INT", "as in the paper's code")] = None
+    """Neurons or units in a layer, channels of the first convolution."""
+    depth: Annotated[int | None, _shown("INT", "as in the paper's code")] = None
+    """Number of layers."""
     activation: Annotated[
         str | None, _one_of("gelu", "tanh", "silu", "softplus", default="gelu")
     ] = None
-    """Nonlinearity of mlp and cnn."""
+    """Nonlinearity; all are smooth, because a flow follows third derivatives."""
 
 
 @dataclass(frozen=True, kw_only=True)

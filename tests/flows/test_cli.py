@@ -13,8 +13,8 @@ import torch
 import ccpsolve
 import flows
 from flows.cli import main, parse
-from flows.commands import DemoCommand, PlotCommand, RunCommand
-from flows.tasks import demo
+from flows.commands import METHODS, DemoCommand, PlotCommand, RunCommand
+from flows.tasks import MODELS, TASKS, demo
 
 TINY = ["--examples", "20", "--classes", "2", "--width", "4"]
 TINY += ["--steps", "4", "--lr", "0.05", "--no-progress"]
@@ -170,9 +170,9 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("option", "message"),
         [
-            ("--method adamw", "method must be one of gd, rmsprop-norm, rmsprop, found 'adamw'"),
-            ("--task mnist", "task must be one of digits, sorting, cifar10, found 'mnist'"),
-            ("--model vit", "model must be one of mlp, cnn, lstm, found 'vit'"),
+            ("--method adamw", f"method must be one of {', '.join(METHODS)}, found 'adamw'"),
+            ("--task mnist", f"task must be one of {', '.join(TASKS)}, found 'mnist'"),
+            ("--model abacus", f"model must be one of {', '.join(MODELS)}, found 'abacus'"),
             ("--model lstm", "model 'lstm' takes tokens as inputs"),
             ("--dtype float16", "dtype must be one of float32, float64, found 'float16'"),
             ("--device abacus", "device must be one that torch can use here"),
@@ -261,14 +261,9 @@ class TestHelp:
         with pytest.raises(SystemExit):
             main(["run", "--help"])
         text = capsys.readouterr().out
-        for choices in (
-            "{digits,sorting,cifar10}",
-            "{mlp,cnn,lstm}",
-            "{gd,rmsprop-norm,rmsprop}",
-            "{float32,float64}",
-        ):
-            assert choices in text
-        assert "default: 256 mlp, 32 cnn, 48 lstm" in text
+        for names in (TASKS, MODELS, METHODS, ("float32", "float64"), ("mse", "cross-entropy")):
+            assert "{" + ",".join(names) + "}" in text
+        assert "default: as in the paper's code" in text
         assert "None" not in text
 
     def test_version(self, capsys):

@@ -7,7 +7,6 @@ import torch
 
 from flows import tasks
 from flows._errors import InvalidArgumentError
-from flows.tasks.models import ACTIVATIONS
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +55,7 @@ def test_lstm_predicts_from_the_past_alone(sequences):
 
 
 @pytest.mark.parametrize("name", ["mlp", "cnn"])
-@pytest.mark.parametrize("activation", list(ACTIVATIONS))
+@pytest.mark.parametrize("activation", ["gelu", "tanh", "silu", "softplus"])
 def test_loss_is_smooth_to_third_order(images, name, activation):
     model = tasks.build_model(name, images, width=2, activation=activation)
     weights = list(model.parameters())
@@ -89,7 +88,7 @@ def test_the_seed_decides_the_weights_and_nothing_else(name, images, sequences):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("resnet", {}, r"model must be one of mlp, cnn, lstm, found 'resnet'"),
+        ("abacus", {}, r"model must be one of mlp, cnn, .*, found 'abacus'"),
         ("mlp", {"width": 0}, r"width must be a whole number at least 1, found 0"),
         ("mlp", {"activation": "relu"}, r"activation must be one of gelu, .*, found 'relu'"),
         ("cnn", {"depth": 3}, r"model 'cnn' has no option depth; allowed are width, activation"),
