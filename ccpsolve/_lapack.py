@@ -1,9 +1,9 @@
 """BLAS and LAPACK inside compiled kernels: the only module that knows how they are reached.
 
 SciPy exports the Fortran routines of the library it was built with (``scipy.linalg.cython_blas``
-and ``cython_lapack``). Their addresses are registered with the code generator under names of our
-own, so compiled kernels can be cached: they store the names, not the addresses. Where SciPy has no
-such routine with 32-bit integers, the loops of :mod:`ccpsolve._loops` get the same names.
+and ``cython_lapack``). They are called by names of our own (`ccpsolve._linking`), which leaves
+compiled kernels cacheable. Where SciPy has no such routine with 32-bit integers, the loops of
+`ccpsolve._loops` get the same names.
 
 All matrices are C-contiguous float64. LAPACK sees their transposes: a row-major lower triangle is
 its upper one, and eigenvectors come back as *rows*.
@@ -17,7 +17,6 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding as llvm  # type: ignore[import-untyped]
 import numpy as np
 from numba import cfunc, types
 from numba.core import cgutils
@@ -25,6 +24,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from ccpsolve import _lapack_fallback, _loops
+from ccpsolve._linking import link
 from ccpsolve._numba import jit
 
 __all__ = [
@@ -97,28 +97,26 @@ def _loop_addresses() -> dict[str, Any]:
     return addresses
 
 
-def _register() -> str:
+def _find_routines() -> tuple[dict[str, Any], str]:
     try:
         addresses, backend = _scipy_addresses(), "scipy"
     except ImportError as error:
         _logger.warning("%s: compiled loops take its place, large problems are slower", error)
         addresses, backend = _loop_addresses(), "loops"
-    for routine, address in addresses.items():
-        llvm.add_symbol(f"ccpsolve_{routine}", address)
-    return backend
+    routines = {
+        name: link(name, address, types.void(*_SIGNATURES[name]))
+        for name, address in addresses.items()
+    }
+    return routines, backend
 
 
-BACKEND = _register()
+_routines, BACKEND = _find_routines()
 """Where the routines come from: ``"scipy"``, or ``"loops"`` where SciPy's cannot be used."""
 
 
-def _external(routine: str) -> Any:
-    return types.ExternalFunction(f"ccpsolve_{routine}", types.void(*_SIGNATURES[routine]))
-
-
-_dpotrf, _dpotrs = _external("dpotrf"), _external("dpotrs")
-_dgetrf, _dgetrs = _external("dgetrf"), _external("dgetrs")
-_dsyevd, _dgemm, _dgemv = _external("dsyevd"), _external("dgemm"), _external("dgemv")
+_dpotrf, _dpotrs = _routines["dpotrf"], _routines["dpotrs"]
+_dgetrf, _dgetrs = _routines["dgetrf"], _routines["dgetrs"]
+_dsyevd, _dgemm, _dgemv = _routines["dsyevd"], _routines["dgemm"], _routines["dgemv"]
 
 
 def _slot(element: types.Type) -> Callable[..., Any]:

@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccpsolve._lapack import gemm
-from ccpsolve._numba import jit
+from ccpsolve._numba import inline, jit
 from ccpsolve._solver.svec_kernels import unpack
 from ccpsolve._solver.workspace import (
-    BETA,
     FIRST,
     LEFT,
     MIDDLE,
     RIGHT,
     SECOND,
+    SYMMETRIC,
     SYSTEM,
     Workspace,
 )
@@ -35,13 +35,13 @@ _SQRT_HALF = math.sqrt(0.5)
 _BASIS_ORDER = 14  # up to this order two products with W are faster than n small congruences
 
 
-@jit
+@jit(internal=True)
 def pairs_below(r: int, k: int) -> int:
     """Return the number of pairs i ≤ j < k with i < r."""
     return r * k - r * (r - 1) // 2
 
 
-@jit
+@jit(internal=True)
 def to_basis(vector: Array, rows: Array, r: int, ws: Workspace, out: Array) -> None:
     """Coordinates in the new basis: the leading pairs of the svec of U X Uᵀ."""
     k = rows.shape[0]
@@ -58,7 +58,7 @@ def to_basis(vector: Array, rows: Array, r: int, ws: Workspace, out: Array) -> N
             index += 1
 
 
-@jit
+@inline
 def to_original(pairs: Array, rows: Array, r: int, ws: Workspace, out: Array) -> None:
     """Undo `to_basis` for a matrix that has only leading pairs: out ← Wᵀ pairs."""
     k = rows.shape[0]
@@ -84,7 +84,7 @@ def to_original(pairs: Array, rows: Array, r: int, ws: Workspace, out: Array) ->
             index += 1
 
 
-@jit
+@inline
 def _fill_basis(rows: Array, r: int, basis: Array) -> None:
     """Write the leading rows of W."""
     k = rows.shape[0]
@@ -105,26 +105,25 @@ def _fill_basis(rows: Array, r: int, basis: Array) -> None:
             row += 1
 
 
-@jit
+@jit(internal=True)
 def _congruence_of_rows(source: Array, rows: Array, r: int, ws: Workspace, out: Array) -> None:
     """Multiply every row of ``source`` (m, n) by Wᵀ: out (m, pairs)."""
     for a in range(source.shape[0]):
         to_basis(source[a], rows, r, ws, out[a])
 
 
-@jit
+@inline
 def _transpose_square(matrix: Array) -> None:
     for i in range(matrix.shape[0]):
         for j in range(i):
             matrix[i, j], matrix[j, i] = matrix[j, i], matrix[i, j]
 
 
-@jit
-def congruence(rows: Array, r: int, symmetric: bool, ws: Workspace) -> Array:
+@inline
+def congruence(beta: Array, rows: Array, r: int, ws: Workspace) -> Array:
     """Write the leading pairs of W β Wᵀ to SYSTEM, and return them as a square matrix."""
-    k = rows.shape[0]
-    n, m = pairs_below(k, k), pairs_below(r, k)
-    beta = ws.operators[BETA].reshape(n, n)
+    k, n = rows.shape[0], beta.shape[0]
+    m = pairs_below(r, k)
     system = ws.operators[SYSTEM][: m * m].reshape(m, m)
     first = ws.operators[FIRST][: m * n].reshape(m, n)
     if k <= _BASIS_ORDER:
@@ -139,6 +138,6 @@ def congruence(rows: Array, r: int, symmetric: bool, ws: Workspace) -> Array:
         for j in range(n):
             first[i, j] = half[j, i]
     _congruence_of_rows(first, rows, r, ws, system)
-    if not symmetric:  # the two passes have left W βᵀ Wᵀ
+    if ws.scalars[SYMMETRIC] == 0.0:  # the two passes have left W βᵀ Wᵀ
         _transpose_square(system)
     return system

@@ -16,7 +16,11 @@ from ccpsolve._solver.svec_kernels import norm, slack
 from ccpsolve._solver.workspace import (
     BEST,
     BETA,
+    NORM_ALPHA,
+    NORM_BETA,
     SCALE,
+    SYMMETRIC,
+    SYSTEMS,
     TARGET,
     TRIAL,
     TRIAL_SLACK,
@@ -41,7 +45,7 @@ _SOLVED = 1e-13  # residual above which the next algorithm is tried
 
 
 @jit
-def _column_norm(beta: Array) -> float:
+def _row_norm(beta: Array) -> float:
     """Largest row norm of β, a lower bound of its spectral norm."""
     largest = 0.0
     for i in range(beta.shape[0]):
@@ -64,6 +68,8 @@ def solve_kernel(
     n = ws.vectors.shape[1]
     unit = equilibrate(alpha, beta, ws)
     scaled_beta, target = ws.operators[BETA].reshape(n, n), ws.vectors[TARGET]
+    ws.scalars[NORM_BETA], ws.scalars[NORM_ALPHA] = _row_norm(scaled_beta), norm(target)
+    ws.scalars[SYMMETRIC], ws.scalars[SYSTEMS] = 1.0 if symmetric else 0.0, 0.0
     if warm:
         scale_start(X, unit, ws)
         slack(scaled_beta, ws.vectors[TRIAL], target, ws.vectors[TRIAL_SLACK])
@@ -72,15 +78,11 @@ def solve_kernel(
             for j in range(alpha.shape[0]):
                 X[i, j] = 0.0
         return 0.0, 0, CLOSED_FORM
-    norm_beta, norm_alpha = _column_norm(scaled_beta), norm(target)
-    route = NEWTON
-    residual, count = newton(norm_beta, norm_alpha, symmetric, _NEWTON_STEPS, ws)
+    route, residual = NEWTON, newton(_NEWTON_STEPS, ws)
     if not residual < _SOLVED:
-        route = PROXIMAL
-        residual, more = proximal(norm_beta, norm_alpha, symmetric, ws)
-        count += more
+        route, residual = PROXIMAL, proximal(ws)
     unscale(ws.vectors[BEST], unit, ws.spectra[SCALE], X)
-    return residual, count, route
+    return residual, int(ws.scalars[SYSTEMS]), route
 
 
 @jit

@@ -10,10 +10,14 @@ Barzilai and Borwein, doi:10.1093/imanum/8.1.141.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
-from ccpsolve._numba import jit
+from ccpsolve._linking import exported
+from ccpsolve._numba import inline
 from ccpsolve._solver.spectrum import split
 from ccpsolve._solver.svec_kernels import apply, copy, dot, slack
 from ccpsolve._solver.workspace import (
@@ -24,9 +28,11 @@ from ccpsolve._solver.workspace import (
     TARGET,
     TRIAL,
     TRIAL_SLACK,
+    WORKSPACE,
     S,
     Workspace,
     X,
+    open_workspace,
 )
 
 __all__ = ["gradient_start"]
@@ -34,7 +40,7 @@ __all__ = ["gradient_start"]
 Array = NDArray[np.float64]
 
 
-@jit
+@inline
 def _barzilai_borwein(short: bool, length: float, dx: Array, dg: Array) -> float:
     """Step length from the change of X and of its slack; the last one where curvature is lost."""
     xg = dot(dx, dg)
@@ -43,7 +49,7 @@ def _barzilai_borwein(short: bool, length: float, dx: Array, dg: Array) -> float
     return xg / dot(dg, dg) if short else dot(dx, dx) / xg
 
 
-@jit
+@inline
 def _first_step(beta: Array, ws: Workspace) -> float:
     """Go from 0 along Π(α), found in X, to the smallest objective; return the step length."""
     x, image = ws.vectors[X], ws.vectors[SLACK]
@@ -57,19 +63,16 @@ def _first_step(beta: Array, ws: Workspace) -> float:
     return length
 
 
-@jit
-def gradient_start(steps: int, ws: Workspace) -> bool:
-    """Leave a starting point in TRIAL and its slack in TRIAL_SLACK, from X = 0.
-
-    Returns False where α ⪯ 0: then X = 0 is the solution, and it is left in TRIAL.
-    """
+@exported(types.int64(types.int64, *WORKSPACE))
+def _gradient_start(steps: int, buffer: Any, integers: Any, k: int) -> int:
+    ws = open_workspace(buffer, integers, k)
     n = ws.vectors.shape[1]
     beta, x, target = ws.operators[BETA].reshape(n, n), ws.vectors[X], ws.vectors[TARGET]
     trial, trial_slack = ws.vectors[TRIAL], ws.vectors[TRIAL_SLACK]
     dx, dg, point = ws.vectors[CENTER], ws.vectors[SLACK], ws.vectors[STEP]
     if split(target, 1.0, x, ws.vectors[S], ws) == 0:
         copy(x, trial)
-        return False
+        return 0
     length = _first_step(beta, ws)
     for i in range(n):
         dx[i], dg[i] = trial[i], trial_slack[i] + target[i]
@@ -82,4 +85,13 @@ def gradient_start(steps: int, ws: Workspace) -> bool:
         for i in range(n):
             dx[i], dg[i] = x[i] - trial[i], point[i] - trial_slack[i]
             trial[i], trial_slack[i] = x[i], point[i]
-    return True
+    return 1
+
+
+@inline
+def gradient_start(steps: int, ws: Workspace) -> bool:
+    """Leave a starting point in TRIAL and its slack in TRIAL_SLACK, from X = 0.
+
+    Returns False where α ⪯ 0: then X = 0 is the solution, and it is left in TRIAL.
+    """
+    return _gradient_start(steps, ws.buffer.ctypes, ws.integers.ctypes, ws.spectra.shape[1]) != 0

@@ -16,12 +16,15 @@ and Sun, doi:10.1287/moor.27.1.150.342); far away nothing is proved and the call
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
 from ccpsolve._lapack import cholesky_factor, cholesky_solve, lu_factor, lu_solve
-from ccpsolve._numba import jit
+from ccpsolve._linking import exported
+from ccpsolve._numba import inline, jit
 from ccpsolve._solver.congruence import congruence, pairs_below, to_basis, to_original
 from ccpsolve._solver.spectrum import split
 from ccpsolve._solver.svec_kernels import copy, norm, slack
@@ -29,17 +32,23 @@ from ccpsolve._solver.workspace import (
     BEST,
     BETA,
     FIRST,
+    NORM_ALPHA,
+    NORM_BETA,
     ROWS,
     SLACK,
     STEP,
+    SYMMETRIC,
     SYSTEM,
+    SYSTEMS,
     TARGET,
     TRIAL,
     TRIAL_SLACK,
     VALUES,
+    WORKSPACE,
     S,
     Workspace,
     X,
+    open_workspace,
 )
 
 __all__ = ["ROUNDING", "newton"]
@@ -53,31 +62,31 @@ _STAGNATED = 1e-13  # below this a residual that no longer halves is at its roun
 _SMALLEST_PART = 0.05  # of ‖α‖ for S and of ‖α‖/‖β‖ for X, in the choice of γ
 
 
-@jit
-def _split_trial(norm_beta: float, norm_alpha: float, ws: Workspace) -> tuple[int, float]:
+@inline
+def _split_trial(ws: Workspace) -> tuple[int, float]:
     """Split Z = TRIAL − γ·TRIAL_SLACK into X and S; return the rank of X and γ.
 
     γ gives the two terms the same size.
     """
     trial, trial_slack, z = ws.vectors[TRIAL], ws.vectors[TRIAL_SLACK], ws.vectors[SLACK]
-    size = max(norm(trial), _SMALLEST_PART * norm_alpha / norm_beta)
-    gamma = size / max(norm(trial_slack), _SMALLEST_PART * norm_alpha)
+    unit = _SMALLEST_PART * ws.scalars[NORM_ALPHA]
+    gamma = max(norm(trial), unit / ws.scalars[NORM_BETA]) / max(norm(trial_slack), unit)
     for i in range(z.shape[0]):
         z[i] = trial[i] - gamma * trial_slack[i]
     return split(z, gamma, ws.vectors[X], ws.vectors[S], ws), gamma
 
 
-@jit
-def _residual(beta: Array, norm_beta: float, norm_alpha: float, ws: Workspace) -> float:
+@inline
+def _residual(beta: Array, ws: Workspace) -> float:
     """Evaluate G = β[X] − α − S into STEP, and return its size relative to the data."""
     x, s, g = ws.vectors[X], ws.vectors[S], ws.vectors[STEP]
     slack(beta, x, ws.vectors[TARGET], g)
     for i in range(x.shape[0]):
         g[i] -= s[i]
-    return norm(g) / (norm_beta * norm(x) + norm_alpha)
+    return norm(g) / (ws.scalars[NORM_BETA] * norm(x) + ws.scalars[NORM_ALPHA])
 
 
-@jit
+@inline
 def _add_mixed_terms(system: Array, values: Array, r: int, gamma: float) -> None:
     """Add D, s_j/x_i with x_i = values_i and s_j = −values_j/γ, to the pairs i < r ≤ j."""
     k = values.shape[0]
@@ -89,10 +98,11 @@ def _add_mixed_terms(system: Array, values: Array, r: int, gamma: float) -> None
             index += 1
 
 
-@jit
-def _solve(system: Array, right: Array, symmetric: bool, ws: Workspace) -> bool:
+@jit(internal=True)
+def _solve(system: Array, right: Array, ws: Workspace) -> bool:
     """Overwrite ``right`` by the solution; False where the system is singular."""
-    if symmetric:
+    ws.scalars[SYSTEMS] += 1.0
+    if ws.scalars[SYMMETRIC] != 0.0:
         if not cholesky_factor(system):
             return False
         cholesky_solve(system, right)
@@ -103,17 +113,17 @@ def _solve(system: Array, right: Array, symmetric: bool, ws: Workspace) -> bool:
     return True
 
 
-@jit
-def _boundary_trial(r: int, gamma: float, symmetric: bool, ws: Workspace) -> bool:
+@inline
+def _boundary_trial(beta: Array, r: int, gamma: float, ws: Workspace) -> bool:
     """Set the trial point to X + dX; False where the linear system is singular."""
     rows, values = ws.squares[ROWS], ws.spectra[VALUES]
     x, trial = ws.vectors[X], ws.vectors[TRIAL]
     m = pairs_below(r, values.shape[0])
-    system = congruence(rows, r, symmetric, ws)
+    system = congruence(beta, rows, r, ws)
     _add_mixed_terms(system, values, r, gamma)
     pairs = ws.operators[FIRST][:m]
     to_basis(ws.vectors[STEP], rows, r, ws, pairs)
-    if not _solve(system, pairs, symmetric, ws):
+    if not _solve(system, pairs, ws):
         return False
     to_original(pairs, rows, r, ws, trial)
     for i in range(x.shape[0]):
@@ -121,48 +131,51 @@ def _boundary_trial(r: int, gamma: float, symmetric: bool, ws: Workspace) -> boo
     return True
 
 
-@jit
-def _interior_trial(beta: Array, symmetric: bool, ws: Workspace) -> bool:
+@inline
+def _interior_trial(beta: Array, ws: Workspace) -> bool:
     """Set the trial point to β⁻¹[α], the Newton point where Z is positive definite."""
     system = ws.operators[SYSTEM]
     copy(ws.operators[BETA], system)
     copy(ws.vectors[TARGET], ws.vectors[TRIAL])
-    return _solve(system.reshape(beta.shape), ws.vectors[TRIAL], symmetric, ws)
+    return _solve(system.reshape(beta.shape), ws.vectors[TRIAL], ws)
 
 
-@jit
-def newton(
-    norm_beta: float, norm_alpha: float, symmetric: bool, limit: int, ws: Workspace
-) -> tuple[float, int]:
-    """Iterate from TRIAL and TRIAL_SLACK; the best X met is left in BEST.
-
-    Returns the smallest residual ‖G‖/(‖β‖‖X‖ + ‖α‖) met (inf if there was none) and the number of
-    linear systems solved.
-    """
-    k, n = ws.spectra.shape[1], ws.vectors.shape[1]
+@exported(types.float64(types.int64, *WORKSPACE))
+def _newton(limit: int, buffer: Any, integers: Any, k: int) -> float:
+    ws = open_workspace(buffer, integers, k)
+    n = ws.vectors.shape[1]
     beta, trial = ws.operators[BETA].reshape(n, n), ws.vectors[TRIAL]
     goal = ROUNDING * math.sqrt(n)
     smallest, last = np.inf, np.inf
     iterations = 0
     while True:
-        r, gamma = _split_trial(norm_beta, norm_alpha, ws)
-        residual = _residual(beta, norm_beta, norm_alpha, ws)
+        r, gamma = _split_trial(ws)
+        residual = _residual(beta, ws)
         if residual < smallest:
             smallest = residual
             copy(ws.vectors[X], ws.vectors[BEST])
         at_rounding = smallest < goal or (smallest < _STAGNATED and residual > 0.5 * last)
         if at_rounding or iterations == limit or not residual < np.inf:
-            return smallest, iterations
+            return smallest
         last = residual
         if r == k:
-            solved = _interior_trial(beta, symmetric, ws)
+            solved = _interior_trial(beta, ws)
         elif r > 0:
-            solved = _boundary_trial(r, gamma, symmetric, ws)
+            solved = _boundary_trial(beta, r, gamma, ws)
         else:
             solved = True
             for i in range(n):
                 trial[i] = 0.0
         if not solved:
-            return smallest, iterations
+            return smallest
         slack(beta, trial, ws.vectors[TARGET], ws.vectors[TRIAL_SLACK])
         iterations += 1
+
+
+@inline
+def newton(limit: int, ws: Workspace) -> float:
+    """Iterate from TRIAL and TRIAL_SLACK, at most ``limit`` times; the best X met is left in BEST.
+
+    Returns the smallest residual ‖G‖/(‖β‖‖X‖ + ‖α‖) met, inf if there was none.
+    """
+    return _newton(limit, ws.buffer.ctypes, ws.integers.ctypes, ws.spectra.shape[1])

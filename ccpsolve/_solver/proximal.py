@@ -11,15 +11,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ccpsolve._numba import jit
+from ccpsolve._numba import inline, jit
 from ccpsolve._solver.newton import newton
-from ccpsolve._solver.svec_kernels import copy, norm, slack
+from ccpsolve._solver.svec_kernels import copy, slack
 from ccpsolve._solver.workspace import (
     ALPHA,
     BEST,
     BETA,
     CENTER,
     DIAGONAL,
+    NORM_BETA,
     TARGET,
     TRIAL,
     TRIAL_SLACK,
@@ -42,7 +43,7 @@ _INNER_ACCURACY = 1e-9
 _SOLVED = 1e-13
 
 
-@jit
+@inline
 def set_shift(shift: float, ws: Workspace) -> None:
     """Make the problem of the workspace CCP(α + shift·CENTER, β + shift·I)."""
     n = ws.vectors.shape[1]
@@ -51,55 +52,43 @@ def set_shift(shift: float, ws: Workspace) -> None:
         ws.vectors[TARGET, i] = ws.vectors[ALPHA, i] + shift * ws.vectors[CENTER, i]
 
 
-@jit
-def _newton_from_best(
-    norm_beta: float, norm_alpha: float, symmetric: bool, limit: int, ws: Workspace
-) -> tuple[float, int]:
+@inline
+def _newton_from_best(limit: int, ws: Workspace) -> float:
     """Start Newton's method at the point in BEST."""
     n = ws.vectors.shape[1]
     beta, trial = ws.operators[BETA].reshape(n, n), ws.vectors[TRIAL]
     copy(ws.vectors[BEST], trial)
     slack(beta, trial, ws.vectors[TARGET], ws.vectors[TRIAL_SLACK])
-    return newton(norm_beta, norm_alpha, symmetric, limit, ws)
+    return newton(limit, ws)
 
 
-@jit
-def proximal_step(
-    shift: float, norm_beta: float, norm_alpha: float, symmetric: bool, ws: Workspace
-) -> tuple[float, int]:
-    """Solve CCP(α + shift·CENTER, β + shift·I) from CENTER to BEST; return residual and count."""
+@inline
+def proximal_step(shift: float, ws: Workspace) -> float:
+    """Solve CCP(α + shift·CENTER, β + shift·I) from CENTER to BEST; return the residual."""
     set_shift(shift, ws)
     copy(ws.vectors[CENTER], ws.vectors[BEST])
-    size = norm_alpha + shift * norm(ws.vectors[CENTER])
-    return _newton_from_best(norm_beta + shift, size, symmetric, _INNER_STEPS, ws)
+    return _newton_from_best(_INNER_STEPS, ws)
 
 
-@jit
-def proximal(
-    norm_beta: float, norm_alpha: float, symmetric: bool, ws: Workspace
-) -> tuple[float, int]:
-    """Run the loop from X = 0; the best X is left in BEST.
-
-    Returns its residual and the number of linear systems solved.
-    """
+@jit(internal=True)
+def proximal(ws: Workspace) -> float:
+    """Run the loop from X = 0; the best X is left in BEST, its residual is returned."""
     center, best = ws.vectors[CENTER], ws.vectors[BEST]
     for i in range(center.shape[0]):
         center[i] = 0.0
-    shift, smallest, total = _FIRST_SHIFT, np.inf, 0
+    shift, smallest = _FIRST_SHIFT, np.inf
     for _ in range(_OUTER_STEPS):
-        residual, count = proximal_step(shift * norm_beta, norm_beta, norm_alpha, symmetric, ws)
-        total += count
+        residual = proximal_step(shift * ws.scalars[NORM_BETA], ws)
         if not residual < _INNER_ACCURACY:
-            shift = min(_GROW * shift, _LARGEST_SHIFT)
-            if shift == _LARGEST_SHIFT and not residual < np.inf:
+            if shift == _LARGEST_SHIFT:
                 break
+            shift = min(_GROW * shift, _LARGEST_SHIFT)
             continue
         copy(best, center)
         set_shift(0.0, ws)
-        smallest, count = _newton_from_best(norm_beta, norm_alpha, symmetric, _LAST_STEPS, ws)
-        total += count
+        smallest = _newton_from_best(_LAST_STEPS, ws)
         if smallest < _SOLVED:
             break
         shift = max(_SHRINK * shift, _SMALLEST_SHIFT)
     set_shift(0.0, ws)
-    return smallest, total
+    return smallest

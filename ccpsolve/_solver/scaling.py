@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ccpsolve._numba import jit
+from ccpsolve._numba import inline, jit
 from ccpsolve._solver.workspace import (
     ALPHA,
     BETA,
@@ -35,13 +35,13 @@ _NEGLIGIBLE = (
 )
 
 
-@jit
+@inline
 def _power_of_two(value: float) -> float:
     """Return the power of two next below a positive number; 1 for 0."""
     return math.ldexp(1.0, math.frexp(value)[1] - 1) if value > 0.0 else 1.0
 
 
-@jit
+@inline
 def _set_congruence(beta: Array, scale: Array) -> None:
     """Set C_i near β_iiii^(−1/4), up to a factor, so that all entries (ii, ii) become similar.
 
@@ -61,7 +61,7 @@ def _set_congruence(beta: Array, scale: Array) -> None:
             scale[i] = 1.0
 
 
-@jit
+@jit(internal=True)
 def _divide(values: Array) -> float:
     """Divide by the power of two next below the largest magnitude, and return it."""
     largest = 0.0
@@ -73,7 +73,7 @@ def _divide(values: Array) -> float:
     return unit
 
 
-@jit
+@inline
 def equilibrate(alpha: Array, beta: Array, ws: Workspace) -> float:
     """Write the equilibrated problem to the workspace; return a/b, the unit of X."""
     scale = ws.spectra[SCALE]
@@ -97,7 +97,7 @@ def equilibrate(alpha: Array, beta: Array, ws: Workspace) -> float:
     return unit
 
 
-@jit
+@inline
 def scale_start(X: Array, unit: float, ws: Workspace) -> None:
     """Write a starting point, ``C⁻¹XC⁻¹/unit``, to TRIAL."""
     scale, trial = ws.spectra[SCALE], ws.vectors[TRIAL]
@@ -109,7 +109,7 @@ def scale_start(X: Array, unit: float, ws: Workspace) -> None:
             index += 1
 
 
-@jit
+@inline
 def unscale(y: Array, unit: float, scale: Array, X: Array) -> None:
     """Write the solution in the caller's units, ``X = unit · C Y C``."""
     index = 0

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ccpsolve._lapack import eigh_rows
 from ccpsolve._loops import eigh_rows_jacobi, sort_descending
-from ccpsolve._numba import jit
+from ccpsolve._numba import inline, jit
 from ccpsolve._solver.svec_kernels import add_dyad, unpack
 from ccpsolve._solver.workspace import LEFT, ROWS, VALUES, Workspace
 
@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 _JACOBI_ORDER = 8  # up to this order Jacobi rotations are faster than LAPACK
 
 
-@jit
+@inline
 def decompose(z: Array, ws: Workspace) -> None:
     """Find eigenvalues (VALUES, descending; NaN on failure) and eigenvectors (ROWS) of Z."""
     values, rows = ws.spectra[VALUES], ws.squares[ROWS]
@@ -44,7 +44,7 @@ def decompose(z: Array, ws: Workspace) -> None:
         values[i] = -values[i] if found else np.nan
 
 
-@jit
+@inline
 def count_positive(values: Array) -> int:
     """Count the positive entries of a descending sequence."""
     r = 0
@@ -53,7 +53,7 @@ def count_positive(values: Array) -> int:
     return r
 
 
-@jit
+@jit(internal=True)
 def split(z: Array, gamma: float, x: Array, s: Array, ws: Workspace) -> int:
     """Split Z = X − γS into x ← Π(Z) and s ← Π(−Z)/γ; return the rank of X.
 

@@ -23,7 +23,7 @@ _SQRT_HALF = math.sqrt(0.5)
 _LOOPS_GEMV = 24  # below this size a plain loop beats the call to BLAS
 
 
-@jit
+@jit(internal=True)
 def unpack(vector: Array, matrix: Array) -> None:
     """Write the symmetric matrix of an svec vector."""
     k = matrix.shape[0]
@@ -38,7 +38,7 @@ def unpack(vector: Array, matrix: Array) -> None:
             index += 1
 
 
-@jit
+@jit(internal=True)
 def add_dyad(weight: float, u: Array, vector: Array) -> None:
     """Add the svec of weight · u uᵀ."""
     k = u.shape[0]
@@ -53,7 +53,7 @@ def add_dyad(weight: float, u: Array, vector: Array) -> None:
         index += k
 
 
-@jit
+@jit(internal=True)
 def apply(beta: Array, x: Array, out: Array) -> None:
     """Apply the operator: out ← β[X]."""
     n = x.shape[0]
@@ -67,7 +67,7 @@ def apply(beta: Array, x: Array, out: Array) -> None:
         out[i] = total
 
 
-@jit
+@jit(internal=True)
 def slack(beta: Array, x: Array, alpha: Array, out: Array) -> None:
     """Slack of X: out ← β[X] − α."""
     apply(beta, x, out)
@@ -75,14 +75,14 @@ def slack(beta: Array, x: Array, alpha: Array, out: Array) -> None:
         out[i] -= alpha[i]
 
 
-@jit
+@jit(internal=True)
 def copy(source: Array, target: Array) -> None:
     """Copy a vector (slice assignment compiles to far more code)."""
     for i in range(source.shape[0]):
         target[i] = source[i]
 
 
-@jit
+@jit(internal=True)
 def dot(x: Array, y: Array) -> float:
     """Inner product ⟨X, Y⟩."""
     total = 0.0
@@ -91,7 +91,7 @@ def dot(x: Array, y: Array) -> float:
     return total
 
 
-@jit
+@jit(internal=True)
 def norm(x: Array) -> float:
     """Frobenius norm ‖X‖."""
     return math.sqrt(dot(x, x))

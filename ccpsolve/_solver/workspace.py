@@ -7,13 +7,14 @@ field of every array, and compilation takes twice as long.)
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import carray, types  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
 from ccpsolve._lapack import eigh_workspace_sizes
-from ccpsolve._numba import jit
+from ccpsolve._numba import inline, jit
 
 __all__ = ["Workspace", "integer_size", "make_workspace", "workspace_size"]
 
@@ -41,6 +42,9 @@ BETA, SYSTEM, FIRST, SECOND, OPERATORS = range(5)
 # k×k matrices
 ROWS, LEFT, MIDDLE, RIGHT, SQUARES = range(5)  # ROWS: eigenvectors of Z
 
+# single numbers: scales of residuals, 1 for symmetric β, linear systems solved so far
+NORM_BETA, NORM_ALPHA, SYMMETRIC, SYSTEMS, SCALARS = range(5)
+
 # vectors of length k
 SCALE, VALUES, SPECTRA = range(3)  # diagonal of the equilibration; eigenvalues of Z, descending
 
@@ -52,15 +56,17 @@ class Workspace(NamedTuple):
     operators: Array  # (OPERATORS, n*n)
     squares: Array  # (SQUARES, k, k)
     spectra: Array  # (SPECTRA, k)
+    scalars: Array  # (SCALARS,)
     lapack: Array  # scratch of the eigenvalue routine
     integers: NDArray[np.int32]  # scratch of the same, and pivots
+    buffer: Array  # the allocation that all but the integers are cut from
 
 
 @jit
 def workspace_size(k: int) -> int:
     """Length of the float64 buffer that :func:`make_workspace` cuts up."""
     n = k * (k + 1) // 2
-    fixed = OPERATORS * n * n + VECTORS * n + SQUARES * k * k + SPECTRA * k
+    fixed = OPERATORS * n * n + VECTORS * n + SQUARES * k * k + SPECTRA * k + SCALARS
     return fixed + eigh_workspace_sizes(k)[0]
 
 
@@ -78,11 +84,25 @@ def make_workspace(buffer: Array, integers: NDArray[np.int32], k: int) -> Worksp
     b = a + VECTORS * n
     c = b + SQUARES * k * k
     d = c + SPECTRA * k
+    e = d + SCALARS
     return Workspace(
         vectors=buffer[a:b].reshape(VECTORS, n),
         operators=buffer[:a].reshape(OPERATORS, n * n),
         squares=buffer[b:c].reshape(SQUARES, k, k),
         spectra=buffer[c:d].reshape(SPECTRA, k),
-        lapack=buffer[d:],
+        scalars=buffer[d:e],
+        lapack=buffer[e:],
         integers=integers,
+        buffer=buffer,
     )
+
+
+WORKSPACE = (types.CPointer(types.float64), types.CPointer(types.int32), types.int64)
+"""C types of a workspace in a call by name: ``ws.buffer.ctypes, ws.integers.ctypes, k``."""
+
+
+@inline
+def open_workspace(buffer: Any, integers: Any, k: int) -> Workspace:
+    """Rebuild a workspace from what was passed for it in a call by name."""
+    floats = carray(buffer, (workspace_size(k),))
+    return make_workspace(floats, carray(integers, (integer_size(k),)), k)
