@@ -69,15 +69,25 @@ class NetworkOptions:
     """The network; options that a model does not have are refused."""
 
     model: Annotated[str, _one_of(*MODELS)] = "mlp"
-    """Kind of network; those for images do not take sequences to sort, nor the reverse."""
-    width: Annotated[int | None, _shown("INT", "as in the paper's code")] = None
-    """Neurons or units in a layer, channels of the first convolution."""
-    depth: Annotated[int | None, _shown("INT", "as in the paper's code")] = None
-    """Number of layers."""
+    """Kind of network: mlp, cnn, resnet or vit for images; gpt, rnn or lstm for sorting."""
+    width: Annotated[int | None, _shown("INT", "depends on the model")] = None
+    """Neurons or units in a layer, channels of the first convolution, features of a token."""
+    depth: Annotated[int | None, _shown("INT", "depends on the model")] = None
+    """Number of layers, of blocks, or (resnet) of blocks in each stage."""
+    heads: Annotated[int | None, _shown("INT", "4")] = None
+    """Heads of the attention in vit and gpt."""
+    head_width: Annotated[int | None, _shown("INT", "width / heads")] = None
+    """Features in each head."""
+    patch: Annotated[int | None, _shown("INT", "4")] = None
+    """Side, in pixels, of the squares that vit cuts images into."""
     activation: Annotated[
-        str | None, _one_of("gelu", "tanh", "silu", "softplus", default="gelu")
+        str | None, _one_of("gelu", "tanh", "silu", "softplus", "beta-gelu", default="gelu")
     ] = None
     """Nonlinearity; all are smooth, because a flow follows third derivatives."""
+    activation_beta: Annotated[float | None, _shown("FLOAT", "none")] = None
+    """The b of beta-gelu, x Phi(b x): gelu for b = 1, with a sharper bend for more."""
+    readout_scale: Annotated[float | None, _shown("FLOAT", "0")] = None
+    """Factor of the initial weights of the last layer in resnet, vit and gpt."""
 
 
 @dataclass(frozen=True, kw_only=True)

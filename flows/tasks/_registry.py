@@ -22,11 +22,9 @@ TASKS: Mapping[str, str] = {
 }
 
 #: Name of a model, and the module whose function of the same name builds it for a task.
-MODELS: Mapping[str, str] = {
-    "mlp": "flows.tasks.models",
-    "cnn": "flows.tasks.models",
-    "lstm": "flows.tasks.models",
-}
+MODELS: Mapping[str, str] = dict.fromkeys(
+    ("mlp", "cnn", "resnet", "vit", "gpt", "rnn", "lstm"), "flows.tasks.models"
+)
 
 
 def load(name: str, **options: Any) -> Task:
@@ -59,17 +57,16 @@ def load(name: str, **options: Any) -> Task:
 
 
 def build_model(name: str, task: Task, **options: Any) -> nn.Module:
-    """Return a network for a task, with torch's default initial weights from a seed.
+    """Return a network for a task, with initial weights from a seed.
 
     Parameters
     ----------
-    name : {"mlp", "cnn", "lstm"}
+    name : {"mlp", "cnn", "resnet", "vit", "gpt", "rnn", "lstm"}
         A key of :data:`MODELS`.
     task : Task
         What the network is to fit; it gets the dtype and device of the task's real numbers.
     **options
-        Of :func:`flows.tasks.models.mlp`, :func:`~flows.tasks.models.cnn` or
-        :func:`~flows.tasks.models.lstm`: ``width``, ``depth``, ``activation``, ``seed``.
+        Of the function of that name in :mod:`flows.tasks.models`: ``width``, ``seed``, ….
 
     Returns
     -------

@@ -263,7 +263,7 @@ class TestHelp:
         text = capsys.readouterr().out
         for names in (TASKS, MODELS, METHODS, ("float32", "float64"), ("mse", "cross-entropy")):
             assert "{" + ",".join(names) + "}" in text
-        assert "default: as in the paper's code" in text
+        assert "default: depends on the model" in text
         assert "None" not in text
 
     def test_version(self, capsys):
