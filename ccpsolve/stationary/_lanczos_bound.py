@@ -1,0 +1,236 @@
+"""Upper bounds on the largest eigenvalue from products only, valid with a stated probability."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+import scipy.special
+from numpy.typing import NDArray
+
+from ccpsolve._errors import InvalidProblemError
+
+__all__ = ["EigenvalueBound", "deflated_bound", "largest_eigenvalue_bound"]
+
+Array = NDArray[np.float64]
+
+_BREAKDOWN = 1e-13  # a Lanczos residual this small, relative to the spectrum, is an invariant space
+_BISECTIONS = 100
+
+
+@dataclass(frozen=True)
+class EigenvalueBound:
+    """What a Lanczos run from a random start says about the largest eigenvalue.
+
+    Attributes
+    ----------
+    value : float
+        Upper bound on λ_max, wrong with at most ``failure_probability``.
+    estimate : float
+        The largest Ritz value: a lower bound on λ_max without any doubt.
+    vector, product : ndarray, shape (d,)
+        The Ritz vector v of ``estimate`` (unit length) and A v, from the recurrence.
+    steps : int
+        Products used.
+    failure_probability : float
+        ε.
+    """
+
+    value: float
+    estimate: float
+    vector: Array
+    product: Array
+    steps: int
+    failure_probability: float
+
+
+def largest_eigenvalue_bound(
+    apply: Callable[[Array], Array],
+    dimension: int,
+    *,
+    failure_probability: float = 1e-6,
+    rng: np.random.Generator | None = None,
+    max_steps: int = 20,
+    target: float = -np.inf,
+    deflate: Array | None = None,
+) -> EigenvalueBound:
+    r"""Bound λ_max(A) from above by Lanczos steps from a random start.
+
+    After j steps with coefficients β and Ritz values θ, λ_max is below the root x > θ₁ of
+
+    .. math:: \prod_{i=1}^{j} (x - \theta_i)/\beta_i = 1/\delta, \qquad
+              \delta^2 = \mathrm{BetaInv}(\varepsilon; \tfrac12, \tfrac{n-1}{2})
+
+    unless the start has a component smaller than δ along the top eigenvector, which happens with
+    probability ε. The event does not depend on j, so the smallest of the bounds is returned and the
+    run may stop as soon as one is good enough.
+
+    Parameters
+    ----------
+    apply : callable
+        ``v ↦ A v`` on vectors (d,), A symmetric.
+    dimension : int
+        d.
+    failure_probability : float
+        ε in (0, 1).
+    rng : numpy.random.Generator, optional
+        Source of the start; it must be independent of A. Default: fresh entropy.
+    max_steps : int
+        Products allowed.
+    target : float
+        Stop as soon as the bound is at most this.
+    deflate : ndarray, shape (d, k), optional
+        Orthonormal columns Q: A is replaced by (I − QQᵀ)A(I − QQᵀ) on the complement of Q.
+
+    Returns
+    -------
+    EigenvalueBound
+        The bound, up to rounding, and the top Ritz pair.
+
+    Raises
+    ------
+    InvalidProblemError
+        When ``failure_probability`` is not in (0, 1) or ``max_steps`` < 1.
+
+    References
+    ----------
+    van Dorsselaer, Hochstenbach, van der Vorst, SIAM J. Matrix Anal. Appl. 22 (2001) 837-852.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> diagonal = np.linspace(-1, 1, 500)
+    >>> bound = largest_eigenvalue_bound(
+    ...     lambda v: diagonal * v, 500, rng=np.random.default_rng(0), max_steps=60)
+    >>> bound.estimate <= 1.0 <= bound.value < 1.05
+    True
+    """
+    if not 0 < failure_probability < 1:
+        raise InvalidProblemError(
+            f"failure_probability is {failure_probability!r}; allowed: a number in (0, 1)"
+        )
+    if max_steps < 1:
+        raise InvalidProblemError(f"max_steps is {max_steps!r}; allowed: at least 1")
+    rng = np.random.default_rng() if rng is None else rng
+    free = dimension - (0 if deflate is None else deflate.shape[1])
+    if free <= 0:
+        nothing = np.zeros(dimension)
+        return EigenvalueBound(-np.inf, -np.inf, nothing, nothing, 0, failure_probability)
+    log_delta = _log_smallest_component(failure_probability, free)
+
+    basis = np.empty((min(max_steps, free) + 1, dimension))
+    basis[0] = _unit(_project(rng.standard_normal(dimension), deflate))
+    diagonal: list[float] = []
+    off: list[float] = []
+    value = np.inf
+    while True:
+        steps = len(diagonal) + 1
+        w = _project(apply(basis[steps - 1]), deflate)
+        diagonal.append(float(basis[steps - 1] @ w))
+        w = _orthogonalise(w, basis[:steps])
+        off.append(float(np.linalg.norm(w)))
+        ritz, coefficients = scipy.linalg.eigh_tridiagonal(np.array(diagonal), np.array(off[:-1]))
+        invariant = off[-1] <= _BREAKDOWN * np.abs(ritz).max() or steps == free
+        bound = ritz[-1] + off[-1] if invariant else _root(ritz, np.array(off), log_delta)
+        value = min(value, bound)
+        if invariant or value <= target or steps == max_steps:
+            break
+        basis[steps] = w / off[-1]
+    vector = coefficients[:, -1] @ basis[:steps]
+    # A V = V T + w e_mᵀ, so the product of a Ritz vector is known without another application
+    product = ritz[-1] * vector + coefficients[-1, -1] * w
+    return EigenvalueBound(
+        float(value), float(ritz[-1]), vector, product, steps, failure_probability
+    )
+
+
+def deflated_bound(inner: Array, residual_gram: Array, complement: float) -> float:
+    r"""Bound λ_max of a symmetric matrix from a subspace and a bound on its complement.
+
+    With orthonormal Q, Θ = QᵀAQ, R = (I − QQᵀ)AQ and u ≥ λ_max on the complement of Q, the smallest
+    x > u with :math:`\Theta + R^T R/(x - u) \preceq x I` bounds λ_max(A) (Schur complement).
+
+    Parameters
+    ----------
+    inner : ndarray, shape (k, k)
+        Θ.
+    residual_gram : ndarray, shape (k, k)
+        RᵀR.
+    complement : float
+        u.
+
+    Returns
+    -------
+    float
+        The bound, at most ``(a+u)/2 + √(((a−u)/2)² + ‖R‖²)`` with a = λ_max(Θ).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> A = np.array([[2.0, 0.1], [0.1, 1.0]])
+    >>> bound = deflated_bound(A[:1, :1], A[:1, 1:] @ A[1:, :1], A[1, 1])
+    >>> bool(np.isclose(bound, np.linalg.eigvalsh(A)[-1], rtol=1e-12))
+    True
+    """
+    if inner.size == 0:
+        return complement
+    top = float(np.linalg.eigvalsh(inner)[-1])
+    if not np.isfinite(complement):
+        return top if complement < 0 else np.inf
+    spread = float(np.linalg.eigvalsh(residual_gram)[-1])
+    low = max(top, complement)
+    high = (top + complement) / 2 + np.hypot((top - complement) / 2, np.sqrt(max(spread, 0.0)))
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        if not low < middle < high:
+            break
+        schur = inner + residual_gram / (middle - complement)
+        if np.linalg.eigvalsh(schur)[-1] <= middle:
+            high = middle
+        else:
+            low = middle
+    return float(max(high, low))
+
+
+def _log_smallest_component(failure_probability: float, free: int) -> float:
+    if free == 1:
+        return 0.0
+    square = scipy.special.betaincinv(0.5, (free - 1) / 2, failure_probability)
+    return 0.5 * float(np.log(max(square, np.finfo(float).tiny)))
+
+
+def _root(ritz: Array, off: Array, log_delta: float) -> float:
+    """Solve Σ log((x − θ_i)/β_i) = −log δ for x > θ₁ by bisection on log(x − θ₁)."""
+    right = float(np.log(off).sum()) - log_delta
+    gaps = ritz[-1] - ritz
+    # all factors are at least x − θ₁, and at most x − θ₁ + the spread of the Ritz values
+    high = right / len(ritz)
+    low = right - (len(ritz) - 1) * float(np.logaddexp(high, np.log(gaps[0] + 1e-300)))
+    low = min(low, high)
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        if np.log(np.exp(middle) + gaps).sum() < right:
+            low = middle
+        else:
+            high = middle
+    return float(ritz[-1] + np.exp(high))
+
+
+def _project(vector: Array, deflate: Array | None) -> Array:
+    if deflate is None:
+        return vector
+    for _ in range(2):
+        vector = vector - deflate @ (deflate.T @ vector)
+    return vector
+
+
+def _orthogonalise(vector: Array, basis: Array) -> Array:
+    for _ in range(2):
+        vector = vector - basis.T @ (basis @ vector)
+    return vector
+
+
+def _unit(vector: Array) -> Array:
+    return vector / np.linalg.norm(vector)

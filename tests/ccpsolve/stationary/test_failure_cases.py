@@ -1,0 +1,135 @@
+"""Where the published fixed point goes wrong it says so; the default method does not."""
+
+import numpy as np
+import pytest
+
+from ccpsolve import Status
+from ccpsolve.stationary import stationary_preconditioner
+from tests.ccpsolve.stationary.problems import wishart
+
+TRIDIAGONAL = np.array([[2.0, 1, 0], [1, 2, -1], [0, -1, 2]])
+
+
+def default(H, c, **options):
+    return stationary_preconditioner(np.full(len(H), c), H, 1.0, **options)
+
+
+def published(H, c, **options):
+    return default(H, c, method="fixed_point", **options)
+
+
+def test_indefinite_hessian_flips_for_ever():
+    H = np.diag([1.0, -3.0])
+    sp = published(H, 0.1)
+    assert sp.status is Status.ITERATION_LIMIT
+    assert "cycle" in sp.message
+    np.testing.assert_allclose(sp.p, [0.5, 1.5], rtol=1e-5)
+    assert sp.primal == pytest.approx(2.0267, abs=1e-4)
+    assert sp.gap > 0.1
+    true = default(H, 0.1)
+    assert true.gap <= 1e-8
+    np.testing.assert_allclose(true.p, [0.5, 0.1], atol=1e-8)
+    assert true.primal == pytest.approx(0.72, rel=1e-8)
+
+
+def test_two_cycle_of_the_factor():
+    H = np.array([[0.0, 1], [1, 0]])
+    sp = published(H, 0.1)
+    assert sp.status is Status.ITERATION_LIMIT
+    assert "cycle" in sp.message
+    np.testing.assert_allclose(sp.p, 0.5, rtol=1e-5)  # p is right, Σ is not
+    true = default(H, 0.1)
+    assert true.gap <= 1e-8
+    assert true.primal == pytest.approx(1.04, rel=1e-8)
+    np.testing.assert_allclose(true.D @ true.D.T, 0.24, atol=1e-6)
+
+
+def test_rank_one_stops_at_a_false_fixed_point():
+    stopped = []
+    for seed in range(10):
+        sp = published(TRIDIAGONAL, 0.05, rank=1, rng=np.random.default_rng(seed))
+        if not sp.status.ok:
+            stopped.append(sp)
+    assert len(stopped) >= 5  # from most starts
+    for sp in stopped:
+        assert sp.dual == pytest.approx(3.009, abs=1e-3)
+        assert sp.effective_sharpness == pytest.approx(2 * 2.39, abs=0.02)
+        assert "not the solution" in sp.message
+    true = default(TRIDIAGONAL, 0.05)
+    assert true.gap <= 1e-8
+    assert true.primal == pytest.approx(5.0046, abs=1e-4)
+
+
+def test_rank_one_more_than_needed_succeeds():
+    rng = np.random.default_rng(0)
+    H, c = wishart(10, rng), 0.1
+    needed = default(H, c).rank
+    for seed in range(5):
+        sp = published(H, c, rank=needed + 1, rng=np.random.default_rng(seed), tol=1e-6)
+        assert sp.status is Status.SOLVED
+
+
+def test_zero_is_a_fixed_point():
+    sp = published(TRIDIAGONAL, 0.05, start=np.zeros((3, 2)))
+    assert sp.status is Status.ITERATION_LIMIT
+    assert sp.rank == 0
+    assert default(TRIDIAGONAL, 0.05, start=np.zeros((3, 2))).gap <= 1e-8
+
+
+def test_dead_weights():
+    rng = np.random.default_rng(1)
+    H = np.zeros((6, 6))
+    H[:4, :4] = wishart(4, rng)
+    g = np.array([0.3, 0, 0.1, 0, 0, 0.2])
+    sp = stationary_preconditioner(g, H, 1.0)
+    assert sp.gap <= 1e-8
+    assert sp.p[4] == 0
+    assert sp.p[5] == 0.2
+    assert (sp.D[4:] == 0).all()
+    fixed = stationary_preconditioner(g, H, 1.0, method="fixed_point", tol=1e-6)
+    assert np.isfinite(fixed.p).all()
+    sp.verify()
+
+
+def test_negative_curvature_without_gradient():
+    H, g = np.diag([1.0, -1.0]), np.array([0.1, 0.0])
+    sp = stationary_preconditioner(g, H, 1.0)
+    assert sp.gap <= 1e-8
+    np.testing.assert_allclose(sp.p, [0.5, 0], atol=1e-8)
+    fixed = stationary_preconditioner(g, H, 1.0, method="fixed_point")
+    assert not fixed.status.ok
+    assert fixed.p[1] > 0.4
+
+
+def test_near_the_edge_of_stability_the_fixed_point_crawls():
+    iterations = []
+    for sharpness in (1.8, 1.98):
+        sp = published(sharpness * np.eye(3), 1.0)
+        assert sp.status is Status.SOLVED
+        iterations.append(sp.iterations)
+    assert iterations[1] > 5 * iterations[0]
+    true = default(1.98 * np.eye(3), 1.0)
+    assert true.gap == 0
+    assert true.rank == 0
+
+
+def test_equal_values_prove_nothing_at_a_fixed_point():
+    """Primal = dual at the false fixed point of rank 1: only λ_max tells."""
+    E = np.full((1, 1), np.sqrt((1 - (0.05 / 2.0) ** 2) / 2))
+    H = np.diag([4.0, 6.0])
+    D = np.vstack([E, [[0.0]]]) / np.sqrt(2)
+    c = np.array([0.05, 0.05])
+    sp = stationary_preconditioner(c, H, 1.0, method="fixed_point", start=D)
+    problem_p = np.array([2.0, 0.05])  # the fixed point
+    assert sp.problem.primal_value(problem_p) == pytest.approx(sp.dual, rel=1e-9)
+    assert sp.status is Status.ITERATION_LIMIT
+    assert sp.effective_sharpness == pytest.approx(6 / 0.05, rel=1e-6)
+
+
+def test_budgets_are_kept_and_said():
+    sp = published(TRIDIAGONAL, 0.05, max_iterations=2)
+    assert sp.iterations == 2
+    assert "iterations allowed" in sp.message
+    sp = published(TRIDIAGONAL, 0.05, rank=3, max_products=6)
+    assert sp.iterations == 2
+    assert "products allowed" in sp.message
