@@ -5,6 +5,9 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 EXTRAS := flows,conic,bench,docs,test,dev
 
+# The networks are small: threads inside one operation cost more than they bring.
+export OMP_NUM_THREADS ?= 1
+
 .PHONY: demo test test-slow check docs bench clean
 
 $(STAMP): pyproject.toml constraints.txt

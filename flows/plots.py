@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from flows.predictions import gaussian_average
+from flows.predictions import averaging_width, gaussian_average
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,9 +38,6 @@ _STYLE: dict[Any, Any] = {
 _SHARPNESS_CUT = 3.0
 # So many eigenvalues of each process are drawn; more are clutter.
 _EIGENVALUES = 4
-# The paper averages over 50 steps; short runs over as much of their length as that is of 1000.
-_SIGMA = 50.0
-_SIGMA_PER_STEP = 1 / 20
 # A logarithmic axis is worth its oddness from this ratio on.
 _WIDE_RANGE = 30.0
 _BULK = (0.02, 0.98)
@@ -94,7 +91,7 @@ def summary_figure(dataset: xr.Dataset, *, sigma: float | None = None) -> Figure
     from matplotlib.figure import Figure
 
     if sigma is None:
-        sigma = min(_SIGMA, max(1.0, _SIGMA_PER_STEP * float(dataset.step[-1])))
+        sigma = averaging_width(dataset.sizes["step"] - 1)
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(11, 7.5), layout="constrained")
         panels: list[Callable[[Axes, xr.Dataset, float], None]] = [

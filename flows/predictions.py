@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
+from scipy.ndimage import correlate1d
 
 from flows._errors import InvalidArgumentError
 
+# Width of time averages in steps, and the largest fraction of a run that it may be.
+_SIGMA = 50.0
+_SIGMA_OF_RUN = 0.05
 
-def gaussian_average(x: np.ndarray, sigma: float = 50.0) -> np.ndarray:
+
+def averaging_width(steps: int) -> float:
+    """Return the width σ of time averages of a run: 50 steps, or 1/20 of a run under 1000 steps.
+
+    Parameters
+    ----------
+    steps : int
+        Length of the run.
+
+    Returns
+    -------
+    float
+        At least 1.
+    """
+    return min(_SIGMA, max(1.0, _SIGMA_OF_RUN * steps))
+
+
+def gaussian_average(x: npt.ArrayLike, sigma: float = _SIGMA) -> np.ndarray:
     """Average along the last axis with Gaussian weights, renormalised at the ends.
 
     ``y_t = Σ_s w(s−t) x_s / Σ_s w(s−t)``, ``w(s) = exp(−s²/2σ²)`` cut off at 4σ; the sums run
@@ -41,22 +63,20 @@ def gaussian_average(x: np.ndarray, sigma: float = 50.0) -> np.ndarray:
     radius = max(1, int(np.ceil(4 * sigma)))
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     known = np.isfinite(x)
-    from scipy.ndimage import correlate1d
-
     total = correlate1d(np.where(known, x, 0.0), weights, axis=-1, mode="constant")
     weight = correlate1d(known.astype(float), weights, axis=-1, mode="constant")
     return np.divide(total, weight, out=np.full_like(x, np.nan), where=known)
 
 
-def scores(dataset: xr.Dataset, sigma: float = 50.0) -> dict[str, float]:
+def scores(dataset: xr.Dataset, sigma: float | None = None) -> dict[str, float]:
     """Say in a few numbers how well the flows follow the optimizer.
 
     Parameters
     ----------
     dataset : xarray.Dataset
         The result of a run.
-    sigma : float
-        Width of the time average, in optimizer steps.
+    sigma : float, optional
+        Width of the time average, in optimizer steps; by default :func:`averaging_width`.
 
     Returns
     -------
@@ -68,6 +88,7 @@ def scores(dataset: xr.Dataset, sigma: float = 50.0) -> dict[str, float]:
         eigenvalue of the central flow at the end; ``critical``: number of critical directions
         at the end. Only what the run holds.
     """
+    sigma = averaging_width(dataset.sizes["step"] - 1) if sigma is None else sigma
     result: dict[str, float] = {}
     present = [str(name) for name in dataset.process.values]
     for flow in present:

@@ -20,6 +20,10 @@ from flows.spectrum import CriticalSubspace, Spectrum
 _EIGENVALUES_SHOWN = 5
 
 
+# A loss this many times the first one (or this large) is divergence, long before overflow.
+_DIVERGED = 1e8
+
+
 class ProcessStopped(FlowsError):
     """A process cannot go on; the message says why."""
 
@@ -110,6 +114,7 @@ class Process(ABC):
         self.t = 0
         self.first_update = start.updates + 1
         self.subspace = self._make_subspace()
+        self._largest_loss = math.inf
 
     @property
     def w(self) -> Tensor:
@@ -153,6 +158,10 @@ class Process(ABC):
         loss, gradient = self.objective.value_and_gradient(w)
         if not (np.isfinite(float(loss)) and bool(torch.isfinite(gradient).all())):
             raise ProcessStopped(f"the loss or its gradient is not finite after {self.t} steps")
+        if abs(loss) > self._largest_loss:
+            raise ProcessStopped(f"diverged: the loss is {loss:.3g} after {self.t} steps")
+        if self._largest_loss == math.inf:
+            self._largest_loss = _DIVERGED * max(1.0, abs(loss))
         return float(loss), gradient
 
     def preconditioner(self, nu: Tensor, t: float) -> Tensor:

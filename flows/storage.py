@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,9 +46,7 @@ def prepare(out: str | Path, *, overwrite: bool) -> Path:
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file, flush it to disk and move it to ``path``."""
-    handle, name = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     try:
         write(temporary)
         with temporary.open("rb+") as file:

@@ -81,7 +81,7 @@ def integrate(
     ...             slack=np.array([[1.0 - z]]),
     ...             alpha=np.array([[1.0]]),
     ...             beta=np.array([[1.0]]),
-    ...             advance=lambda X, dt: z + dt * (1.0 - X[0, 0]),
+    ...             advance=lambda X, dt: z + dt * (1.0 - float(X[0, 0])),
     ...         )
     >>> path = dvi.integrate(Wall(), 0.0, (0.0, 2.0))
     >>> path.states[-1]

@@ -111,11 +111,20 @@ def test_any_choice_of_processes(objective, processes):
 
 def test_divergence_stops_one_process_and_not_the_others(objective):
     run = flows.run(objective, flows.GD(5.0), steps=30)
-    assert "not finite" in run.dataset.attrs["stopped_discrete"]
+    assert "diverged" in run.dataset.attrs["stopped_discrete"]
     assert "stopped_stable" not in run.dataset.attrs
     stable = run.dataset.loss.sel(process="stable")
     assert np.all(np.isfinite(stable))
     assert np.isnan(run.dataset.loss.sel(process="discrete")[-1])
+
+
+def test_divergence_is_seen_long_before_overflow():
+    quadratic = flows.Objective.from_function(
+        lambda w: 0.5 * (w**2).sum(), torch.ones(2, dtype=torch.float64)
+    )
+    dataset = flows.run(quadratic, flows.GD(3.0), steps=60, processes=["discrete"]).dataset
+    assert "diverged" in dataset.attrs["stopped_discrete"]
+    assert np.nanmax(dataset.loss) <= 1e8
 
 
 def test_writes_and_loads(tmp_path, network):

@@ -77,7 +77,7 @@ class Run:
                 f"no weights of process {process!r} at step {step}; saved: {saved}"
             ) from None
 
-    def scores(self, sigma: float = 50.0) -> dict[str, float]:
+    def scores(self, sigma: float | None = None) -> dict[str, float]:
         """Return :func:`flows.predictions.scores` of this run."""
         return predictions.scores(self.dataset, sigma)
 
