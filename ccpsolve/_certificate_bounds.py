@@ -2,7 +2,7 @@ r"""The rigorous part of the certificate: a certified pair near the candidate, a
 
 The bounds are evaluated in the coordinates ``X = C X' C`` with ``C_i ≈ β_iiii^(−1/4)`` rounded to
 powers of two, in which β has a diagonal about 1. The pair ``Y = Σ u uᵀ``, ``T = Σ w wᵀ`` is
-*defined* by the float64 vectors u and w that an eigendecomposition of ``Z = X − γS`` gives: both
+*defined* by the float64 vectors u and w that an eigendecomposition of ``Z = X − τS`` gives: both
 are PSD by construction, whatever its rounding errors. The entries of Y and T, and the residual
 ``R = β[Y] − α − T``, are evaluated in twice the working precision.
 """
@@ -59,15 +59,16 @@ def equilibrate(
 
 
 @jit
-def split(gamma: float, rows: Array, values: Array) -> None:
+def split(step: float, factor: float, rows: Array, values: Array) -> None:
     """Turn eigenvectors of Z into the vectors u (``values`` 1) and w (``values`` −1) of the pair.
 
-    u = √λ v for the positive eigenvalues λ of Z, w = √(−λ/γ) v for the others.
+    u = √λ v for the positive eigenvalues λ of Z, w = √(−λ/τ) v for the others; the eigenvalues are
+    ``factor`` times those in ``values``.
     """
     k = values.shape[0]
     for m in range(k):
-        value = values[m]
-        length = math.sqrt(value) if value > 0.0 else math.sqrt(-value / gamma)
+        value = factor * values[m]
+        length = math.sqrt(value) if value > 0.0 else math.sqrt(-value / step)
         values[m] = 1.0 if value > 0.0 else -1.0
         for i in range(k):
             rows[m, i] *= length

@@ -66,7 +66,9 @@ def certificate_kernel(
     out : ndarray, shape (FIELDS,)
         The result.
     """
-    _nothing_known(symmetric, out)
+    for i in range(FIELDS):
+        out[i] = np.nan
+    _prove_nothing(symmetric, out)
     work = carve(alpha.shape[0], buffer)
     columns, a, x, s, spare = work.columns, work.a, work.x, work.s, work.spare
     rows, values, vectors = work.rows, work.values, work.vectors
@@ -81,33 +83,32 @@ def certificate_kernel(
     out[1] = smallest_eigenvalue(s, rows, work.turned, spare, work.none)
     out[2] = inner(x, s)
     out[3] = _distance_to_psd_part(x, rows, values, spare) / scale
-    if symmetric:
-        out[6] = 0.5 * (out[2] - inner(x, a))
+    out[6] = 0.5 * (out[2] - inner(x, a)) if symmetric else np.nan
 
     uniform, largest = equilibrate(columns, a, x, s, work.congruence, vectors[0])
     lower = prove_definite(columns, symmetric, work.factor, work.spare_factor, vectors)
     if lower > 0.0:
+        shrunk = 1.0 / largest
         if uniform:  # X − τS has only been multiplied by a number
-            _rescale(values, 1.0 / largest)
-            step /= largest * largest
+            step *= shrunk * shrunk
         else:
+            shrunk = 1.0
             step, scale = _natural_step(columns, symmetric, a, x, vectors)
             combine(spare, x, -step, s)
             eigh(spare, rows, values, work.scratch, integers)
-        split(step, rows, values)
+        split(step, shrunk, rows, values)
         error_bounds(work, symmetric, lower, largest, out)
+        if not math.isfinite(out[4] + out[5]):  # overflow, of data spread over 1e±150
+            _prove_nothing(symmetric, out)
     _restore_units(unit_alpha, unit_x, out)
 
 
 @jit
-def _nothing_known(symmetric: bool, out: Array) -> None:
-    """Fill in what holds of any candidate: infinite bounds, residuals unknown."""
-    for i in range(FIELDS):
-        out[i] = np.nan
+def _prove_nothing(symmetric: bool, out: Array) -> None:
+    """Fill in the bounds that hold of any candidate."""
     out[4] = out[5] = np.inf
-    if symmetric:
-        out[7] = -np.inf
-        out[8] = np.inf
+    out[7] = -np.inf if symmetric else np.nan
+    out[8] = np.inf if symmetric else np.nan
     out[9] = 0.0
 
 
@@ -185,12 +186,6 @@ def _slack(columns: Array, a: Array, x: Array, s: Array, vectors: Array) -> None
             entry = r[at] + r_low[at]
             s[i, j] = s[j, i] = entry if i == j else entry / math.sqrt(2.0)
             at += 1
-
-
-@jit
-def _rescale(values: Array, factor: float) -> None:
-    for i in range(values.shape[0]):
-        values[i] *= factor
 
 
 @jit

@@ -58,11 +58,10 @@ class Work(NamedTuple):
     scratch: Array  # for LAPACK
 
 
-@jit
 def certificate_work_sizes(k: int) -> tuple[int, int]:
     """Lengths of the float64 and int32 buffers of one certificate of order k."""
     n = k * (k + 1) // 2
-    scratch, integers = _lapack.eigh_workspace_sizes(k)
+    scratch, integers = _lapack.eigh_workspace_sizes.py_func(k)
     return _OPERATORS * n * n + _MATRICES * k * k + _VECTORS * n + 2 * k + scratch, integers
 
 
@@ -156,22 +155,6 @@ def smallest_eigenvalue(m: Array, rows: Array, turned: Array, spare: Array, none
     solution X, S and X − τS have the same eigenvectors. Rotations then have little left to do.
     """
     k = m.shape[0]
-    if k <= _JACOBI:
-        _turn(m, rows, turned, spare)
-    else:
-        _lapack.gemm(False, False, 1.0, rows, m, 0.0, turned)
-        _lapack.gemm(False, True, 1.0, turned, rows, 0.0, spare)
-    _loops.eigh_rows_jacobi(spare, none)
-    smallest = spare[0, 0]
-    for i in range(1, k):
-        smallest = min(smallest, spare[i, i])
-    return smallest
-
-
-@jit
-def _turn(m: Array, rows: Array, turned: Array, spare: Array) -> None:
-    """Write ``rows · m · rowsᵀ`` to spare; for small k faster than a call of the library."""
-    k = m.shape[0]
     for p in range(k):
         for i in range(k):
             total = 0.0
@@ -183,3 +166,8 @@ def _turn(m: Array, rows: Array, turned: Array, spare: Array) -> None:
             for i in range(k):
                 total += turned[p, i] * rows[q, i]
             spare[p, q] = spare[q, p] = total
+    _loops.eigh_rows_jacobi(spare, none)
+    smallest = spare[0, 0]
+    for i in range(1, k):
+        smallest = min(smallest, spare[i, i])
+    return smallest

@@ -28,8 +28,9 @@ _SHIFT = 0.7  # of the estimated smallest eigenvalue
 _SAFE_SHIFT = 0.5  # the same where it also has to pay for the rounding of a bad factorisation
 _RETRY = 0.5  # how much smaller the next shift is where the factorisation broke down
 _ATTEMPTS = 4
-_INVERSE_STEPS = 8
-_INVERSE_TOLERANCE = 0.2  # the shift leaves a factor 1.4 of room
+_INVERSE_STEPS = 10
+_INVERSE_TOLERANCE = 0.2  # change of the estimate that ends the iteration; the shift leaves room
+_LARGE, _LARGE_TOLERANCE = 32, 0.02  # where a step costs little beside another factorisation
 
 
 @jit
@@ -105,6 +106,7 @@ def _shifted_symmetric_part(columns: Array, symmetric: bool, shift: float, facto
 def _smallest_eigenvalue(factor: Array, v: Array) -> float:
     """Estimate λ_min (from above) of LLᵀ by inverse iteration."""
     n = v.shape[0]
+    tolerance = _INVERSE_TOLERANCE if n < _LARGE else _LARGE_TOLERANCE
     irregular_vector(v)
     estimate = np.inf
     for _ in range(_INVERSE_STEPS):
@@ -113,7 +115,7 @@ def _smallest_eigenvalue(factor: Array, v: Array) -> float:
             v[a] /= length
         _loops.cholesky_solve_loops(factor, v)  # LAPACK is slower for one right-hand side
         previous, estimate = estimate, 1.0 / norm(v)
-        if estimate >= previous * (1.0 - _INVERSE_TOLERANCE):
+        if estimate >= previous * (1.0 - tolerance):
             return min(estimate, previous)
     return estimate
 
