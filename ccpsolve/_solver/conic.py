@@ -23,7 +23,14 @@ from ccpsolve._solution import Solution
 from ccpsolve._status import Status
 from ccpsolve._symmetric import psd_part, smat, svec
 
-__all__ = ["ConicProgram", "conic_program", "cvxpy_problem", "solve_conic"]
+__all__ = [
+    "BACKENDS",
+    "ConicProgram",
+    "conic_program",
+    "cvxpy_problem",
+    "normalised",
+    "solve_conic",
+]
 
 Array = NDArray[np.float64]
 
@@ -137,8 +144,8 @@ def solve_conic(problem: ConeComplementarityProblem, method: str, tol: float) ->
         nothing = np.zeros((0, 0))
         certificate = certify_problem(problem, nothing)
         return Solution(problem, nothing, nothing, Status.SOLVED, certificate, 0, method)
-    scaled, unit = _normalised(problem)
-    found = _BACKENDS[method](scaled, max(_SAFETY * tol, _TIGHTEST))
+    scaled, unit = normalised(problem)
+    found = BACKENDS[method](scaled, max(_SAFETY * tol, _TIGHTEST))
     X = np.zeros_like(problem.alpha) if found.X is None else unit * found.X
     certificate = certify_problem(problem, X)
     status = _verdict(problem, certificate, tol)
@@ -149,7 +156,7 @@ def solve_conic(problem: ConeComplementarityProblem, method: str, tol: float) ->
     return Solution(problem, X, S, status, certificate, found.iterations, method, ray)
 
 
-def _normalised(
+def normalised(
     problem: ConeComplementarityProblem,
 ) -> tuple[ConeComplementarityProblem, float]:
     """Return the problem scaled to ‖α‖ = ‖β‖ = 1, and the unit of its solution."""
@@ -233,11 +240,12 @@ def _solve_cvxpy(problem: ConeComplementarityProblem, tol: float) -> _Answer:
     return _Answer(0.5 * (X + X.T) if finite else None, int(iterations), None)
 
 
-_BACKENDS: dict[str, Callable[[ConeComplementarityProblem, float], _Answer]] = {
+BACKENDS: dict[str, Callable[[ConeComplementarityProblem, float], _Answer]] = {
     "scs": _solve_scs,
     "clarabel": _solve_clarabel,
     "cvxpy": _solve_cvxpy,
 }
+"""The external solvers by name: of a normalised problem and a tolerance, not certified."""
 
 
 def _checked_ray(problem: ConeComplementarityProblem, x: Array) -> Array | None:
