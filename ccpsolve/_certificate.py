@@ -76,9 +76,10 @@ def certify_ccp(
     .. math:: ‖Y − X^*‖_B ≤ \tfrac12 \bigl(ρ + \sqrt{ρ^2 + 4c}\bigr), \qquad
               ‖Y − X^*‖_F ≤ ‖Y − X^*‖_B / \sqrt{λ_{\min}(B)},
 
-    and for symmetric β also ``0 ≤ q(Y) − q(X*) ≤ c + ρ²/2``. The pair is the spectral splitting of
-    ``Z = X − γS``, ``S = β[X] − α``: ``Y = Π(Z)``, ``T = Π(−Z)/γ``, so that c = 0 and the bound is
-    linear in the residual; the distance from Y to X is added in the same norm.
+    and for symmetric β also ``0 ≤ q(Y) − q(X*) ≤ c + ρ²/2``. The pair comes from the spectral
+    splitting of ``Z = X − τS``, ``S = β[X] − α``: ``Y = Π(Z)`` and ``T = Π(−Z)/τ``, with the τ of
+    the natural residual, so that c vanishes but for rounding and the bound is linear in the
+    residual. The distance from Y to X is added in the same norm.
 
     Parameters
     ----------

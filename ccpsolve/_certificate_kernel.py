@@ -13,7 +13,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ccpsolve._certificate_bounds import equilibrate, error_bounds, split
+from ccpsolve._certificate_bounds import equilibrate, error_bounds
+from ccpsolve._certificate_pair import split
 from ccpsolve._certificate_work import (
     carve,
     combine,

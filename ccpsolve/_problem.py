@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ccpsolve._errors import InvalidProblemError
-from ccpsolve._symmetric import svec, svec_basis, svec_operator
+from ccpsolve._symmetric import smat, svec, svec_basis, svec_operator
 
 if TYPE_CHECKING:
     from ccpsolve._solution import Solution
@@ -112,8 +112,6 @@ class ConeComplementarityProblem:
         >>> ccpsolve.ConeComplementarityProblem([[1.0]], [[2.0]]).apply([[3.0]])
         array([[6.]])
         """
-        from ccpsolve._symmetric import smat
-
         return smat(self.beta @ svec(X))
 
     def save(self, path: str | Path) -> None:
@@ -158,7 +156,7 @@ class ConeComplementarityProblem:
         return load_problem(path)
 
     def to_cvxpy(self) -> Any:
-        """Return the problem as a cvxpy problem; see `ccpsolve._solver.conic.cvxpy_problem`.
+        """Return the problem as a cvxpy problem; see `ccpsolve._solver.cvxpy_model`.
 
         Returns
         -------
@@ -170,7 +168,7 @@ class ConeComplementarityProblem:
         MissingBackendError
             If cvxpy is not installed.
         """
-        from ccpsolve._solver.conic import cvxpy_problem
+        from ccpsolve._solver.cvxpy_model import cvxpy_problem
 
         return cvxpy_problem(self)
 
