@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -159,21 +160,35 @@ def certify_problem(problem: ConeComplementarityProblem, X: ArrayLike) -> Certif
     if problem.k == 0:
         return _EMPTY
     from ccpsolve._certificate_kernel import FIELDS, certificate_kernel
-    from ccpsolve._certificate_work import certificate_work_sizes
 
-    floats, integers = certificate_work_sizes(problem.k)
     out = np.empty(FIELDS)
+    buffer, integers = _work(problem.k)
     certificate_kernel(
-        problem.alpha,
-        problem.beta,
-        problem.symmetric,
-        candidate,
-        np.empty(floats),
-        np.empty(integers, dtype=np.int32),
-        out,
+        problem.alpha, problem.beta, problem.symmetric, candidate, buffer, integers, out
     )
     return Certificate(*out.tolist())
 
+
+def _work(k: int) -> tuple[Array, NDArray[np.int32]]:
+    """Return work arrays, the same ones for calls of the same order from the same thread.
+
+    Fresh pages for every call would cost as much as the certificate.
+    """
+    from ccpsolve._certificate_work import certificate_work_sizes
+
+    if getattr(_kept, "k", None) == k:
+        work: tuple[Array, NDArray[np.int32]] = _kept.work
+        return work
+    floats, integers = certificate_work_sizes(k)
+    work = np.empty(floats), np.empty(integers, dtype=np.int32)
+    if k <= _KEPT_ORDER:
+        _kept.k, _kept.work = k, work
+    return work
+
+
+_kept = threading.local()
+_KEPT_ORDER = 32
+"""Largest order whose work arrays (6 MB then) are kept between calls."""
 
 _EMPTY = Certificate(*[0.0] * 10)
 """The certificate at k = 0, where the empty matrix is the exact solution."""
