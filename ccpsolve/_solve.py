@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 import numpy as np
@@ -13,21 +12,16 @@ from ccpsolve._errors import InvalidProblemError, SolveError
 from ccpsolve._problem import ConeComplementarityProblem, symmetric_matrix
 from ccpsolve._solution import Solution
 from ccpsolve._status import Status
+from ccpsolve._verdict import verdict
 
-__all__ = ["CCPSolver", "solve_ccp", "solve_problem"]
+__all__ = ["CCPSolver", "judged", "solve_ccp", "solve_problem"]
 
 Array = NDArray[np.float64]
 
-_logger = logging.getLogger(__name__)
+_verdict = verdict  # the name under which `ccpsolve._solver.conic` finds it
 
 _OURS = ("auto", "newton", "interior_point")
 _CONIC = ("scs", "clarabel", "cvxpy")
-
-_ALMOST = 1e-6
-"""Natural residual up to which an answer less accurate than asked for is ALMOST_SOLVED."""
-
-_ROUNDING_OF_EIGENVALUES = 4e-16
-"""Per n, relative to ‖B‖: how negative rounding alone can make the smallest eigenvalue of B ⪰ 0."""
 
 
 def solve_ccp(
@@ -60,7 +54,8 @@ def solve_ccp(
         on to rounding level where that costs little.
     method : {"auto", "newton", "interior_point", "scs", "clarabel", "cvxpy"}
         "auto" is Newton's method with its fallbacks; "newton" and "interior_point" are single
-        algorithms of ours; the others call an external solver (extra ``ccpsolve[conic]``).
+        algorithms of ours, the second good for a natural residual of about 1e-8; the others call
+        an external solver (extra ``ccpsolve[conic]``).
     throw : bool
         Raise where there is no certified solution; otherwise look at ``status``.
 
@@ -112,17 +107,42 @@ def solve_problem(
         from ccpsolve._solver.conic import solve_conic
 
         return solve_conic(problem, method, tol)
-    if problem.k == 0:
-        nothing = np.zeros((0, 0))
-        certificate = certify_problem(problem, nothing)
-        return Solution(problem, nothing, nothing, Status.SOLVED, certificate, 0, "closed form")
     X = _start(problem, x0)
-    X, iterations, used = _run(problem, X, x0 is not None)
-    certificate = certify_problem(problem, X)
-    status = _verdict(problem, certificate, tol)
-    return Solution(
-        problem, X, problem.apply(X) - problem.alpha, status, certificate, iterations, used
-    )
+    if problem.k == 0:
+        return Solution(problem, X, X, Status.SOLVED, certify_problem(problem, X), 0, "closed form")
+    if method == "interior_point":
+        certificate, iterations, used = _interior_point(problem, X)
+    else:
+        certificate, iterations, used = _newton(problem, X, x0 is not None, method)
+    if method == "auto" and not certificate.natural_residual <= tol:
+        certificate, iterations, used = _last_resort(problem, X, certificate, iterations, used)
+    return judged(problem, X, certificate, iterations, used, tol)
+
+
+def judged(
+    problem: ConeComplementarityProblem,
+    X: Array,
+    certificate: Certificate,
+    iterations: int,
+    method: str,
+    tol: float,
+) -> Solution:
+    """Put a certified candidate together with its status.
+
+    Where β is not proved positive definite the candidate may solve the problem to any tolerance
+    although there is no solution, so that is asked separately.
+    """
+    status, ray = verdict(problem, certificate, tol), None
+    if status is not Status.NOT_MONOTONE and certificate.min_eig_beta <= 0.0:
+        from ccpsolve._solver.attainment import judge_attainment
+
+        attainment = judge_attainment(problem)
+        if attainment.status is not Status.SOLVED:
+            status, ray = attainment.status, attainment.ray
+            X = attainment.points[-1]
+            certificate = certify_problem(problem, X)
+    S = problem.apply(X) - problem.alpha
+    return Solution(problem, X, S, status, certificate, iterations, method, ray)
 
 
 def _check_options(tol: float, method: str) -> None:
@@ -143,41 +163,56 @@ def _start(problem: ConeComplementarityProblem, x0: ArrayLike | None) -> Array:
     return X
 
 
-def _run(problem: ConeComplementarityProblem, X: Array, warm: bool) -> tuple[Array, int, str]:
-    """Call the compiled solver; return X, the number of linear systems solved, and the method."""
-    from ccpsolve._solver.driver import ROUTES, allocate, solve_with_buffers
+def _newton(
+    problem: ConeComplementarityProblem, X: Array, warm: bool, method: str
+) -> tuple[Certificate, int, str]:
+    """Run the compiled solver from X; the answer is left there."""
+    from ccpsolve._solver.driver import AUTO, NEWTON_ONLY, ROUTES
+    from ccpsolve._solver.many import Buffers, Results, solve_and_certify
 
-    buffer, integers = allocate(problem.k)
-    _, iterations, route = solve_with_buffers(
-        problem.alpha, problem.beta, problem.symmetric, warm, X, buffer, integers
+    results = Results.allocate(1, problem.k)
+    results.X[0] = X
+    solve_and_certify(
+        problem.alpha[None],
+        problem.beta[None],
+        np.array([problem.symmetric]),
+        warm,
+        NEWTON_ONLY if method == "newton" else AUTO,
+        0,
+        1,
+        results,
+        Buffers.allocate(problem.k),
     )
-    return X, iterations, ROUTES[route]
+    X[:] = results.X[0]
+    iterations, route = results.reports[0].tolist()
+    return Certificate(*results.certificates[0].tolist()), iterations, ROUTES[route]
 
 
-def _verdict(problem: ConeComplementarityProblem, certificate: Certificate, tol: float) -> Status:
-    """Judge an answer by its certificate."""
-    if certificate.min_eig_beta <= 0.0 and not _is_monotone(problem):
-        return Status.NOT_MONOTONE
-    if certificate.natural_residual <= tol:
-        return Status.SOLVED
-    if certificate.natural_residual <= _ALMOST:
-        return Status.ALMOST_SOLVED
-    return Status.NUMERICAL_ERROR
+def _interior_point(problem: ConeComplementarityProblem, X: Array) -> tuple[Certificate, int, str]:
+    """Run the interior-point method; the answer is left in X."""
+    from ccpsolve._solver.driver import INTERIOR_POINT, ROUTES, allocate
+    from ccpsolve._solver.interior_point import interior_point
+
+    data = (problem.alpha, problem.beta, problem.symmetric)
+    _, iterations = interior_point(*data, X, *allocate(problem.k))
+    return certify_problem(problem, X), iterations, ROUTES[INTERIOR_POINT]
 
 
-def _is_monotone(problem: ConeComplementarityProblem) -> bool:
-    """Whether the symmetric part of β is positive semidefinite to rounding."""
-    beta = problem.beta / np.abs(problem.beta).max(initial=np.finfo(float).tiny)
-    eigenvalues = np.linalg.eigvalsh(0.5 * (beta + beta.T))
-    rounding = _ROUNDING_OF_EIGENVALUES * problem.n * np.abs(eigenvalues).max()
-    if eigenvalues[0] < -rounding:
-        return False
-    if eigenvalues[0] < 0.0:
-        _logger.info(
-            "beta has the eigenvalue %.1e relative to its norm, which is rounding: taken as 0",
-            eigenvalues[0] / np.abs(eigenvalues).max(),
-        )
-    return True
+def _last_resort(
+    problem: ConeComplementarityProblem,
+    X: Array,
+    certificate: Certificate,
+    iterations: int,
+    method: str,
+) -> tuple[Certificate, int, str]:
+    """Start Newton's method once more, from the answer of the interior-point method."""
+    candidate = X.copy()
+    _, more, used = _interior_point(problem, candidate)
+    improved, still_more, _ = _newton(problem, candidate, True, "newton")
+    if not improved.natural_residual < certificate.natural_residual:
+        return certificate, iterations, method
+    X[:] = candidate
+    return improved, iterations + more + still_more, used
 
 
 def _failure(solution: Solution) -> str:

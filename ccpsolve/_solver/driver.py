@@ -2,87 +2,109 @@
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import numpy as np
+from numba import carray, types  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
-from ccpsolve._numba import jit
+from ccpsolve._linking import exported
+from ccpsolve._numba import inline, jit
 from ccpsolve._solver.first_order import gradient_start
 from ccpsolve._solver.newton import newton
 from ccpsolve._solver.proximal import proximal
-from ccpsolve._solver.scaling import equilibrate, scale_start, unscale
-from ccpsolve._solver.svec_kernels import norm, slack
+from ccpsolve._solver.scaling import prepare, scale_start, unscale
+from ccpsolve._solver.svec_kernels import slack
 from ccpsolve._solver.workspace import (
     BEST,
     BETA,
-    NORM_ALPHA,
-    NORM_BETA,
+    ROUTE,
     SCALE,
-    SYMMETRIC,
     SYSTEMS,
     TARGET,
     TRIAL,
     TRIAL_SLACK,
+    WORKSPACE,
     Workspace,
     integer_size,
     make_workspace,
+    open_workspace,
     workspace_size,
 )
 
-__all__ = ["ROUTES", "allocate", "solve_kernel", "solve_with_buffers"]
+__all__ = ["AUTO", "NEWTON_ONLY", "ROUTES", "allocate", "solve_kernel", "solve_with_buffers"]
 
 Array = NDArray[np.float64]
 
+CLOSED_FORM, NEWTON, PROXIMAL, INTERIOR_POINT = range(4)
 ROUTES = ("closed form", "newton", "proximal newton", "interior point")
 """The algorithms that can give the answer; kernels return the index."""
 
-CLOSED_FORM, NEWTON, PROXIMAL, INTERIOR_POINT = range(4)
+AUTO, NEWTON_ONLY = range(2)
+"""Whether Newton's method, where it fails, is followed by the proximal loop."""
 
-_GRADIENT_STEPS = 5
-_NEWTON_STEPS = 12
+_GRADIENT_STEPS = 3
+_NEWTON_STEPS = 40
 _SOLVED = 1e-13  # residual above which the next algorithm is tried
 
 
-@jit
-def _row_norm(beta: Array) -> float:
-    """Largest row norm of β, a lower bound of its spectral norm."""
-    largest = 0.0
-    for i in range(beta.shape[0]):
-        total = 0.0
-        for j in range(beta.shape[1]):
-            total += beta[i, j] * beta[i, j]
-        largest = max(largest, total)
-    return math.sqrt(largest)
+@inline
+def _run(method: int, ws: Workspace) -> float:
+    """Go from TRIAL to a solution in BEST; return its residual."""
+    ws.scalars[ROUTE] = NEWTON
+    residual = newton(_NEWTON_STEPS, ws)
+    if residual < _SOLVED or method == NEWTON_ONLY:
+        return residual
+    ws.scalars[ROUTE] = PROXIMAL
+    return proximal(ws)
 
 
-@jit
+_DOUBLES = types.CPointer(types.float64)
+
+
+@exported(
+    types.float64(_DOUBLES, _DOUBLES, types.int64, types.int64, types.int64, _DOUBLES, *WORKSPACE)
+)
+def _solve(
+    alpha_data: Any,
+    beta_data: Any,
+    symmetric: int,
+    warm: int,
+    method: int,
+    X_data: Any,
+    buffer: Any,
+    integers: Any,
+    k: int,
+) -> float:
+    ws = open_workspace(buffer, integers, k)
+    n = ws.vectors.shape[1]
+    X = carray(X_data, (k, k))
+    unit = prepare(carray(alpha_data, (k, k)), carray(beta_data, (n, n)), symmetric, ws)
+    if warm != 0:
+        scale_start(X, unit, ws)
+        beta, trial = ws.operators[BETA].reshape(n, n), ws.vectors[TRIAL]
+        slack(beta, trial, ws.vectors[TARGET], ws.vectors[TRIAL_SLACK])
+    elif not gradient_start(_GRADIENT_STEPS, ws):
+        ws.scalars[ROUTE] = CLOSED_FORM
+        unscale(ws.vectors[TRIAL], unit, ws.spectra[SCALE], X)
+        return 0.0
+    residual = _run(method, ws)
+    unscale(ws.vectors[BEST], unit, ws.spectra[SCALE], X)
+    return residual
+
+
+@jit(internal=True)
 def solve_kernel(
-    alpha: Array, beta: Array, symmetric: bool, warm: bool, X: Array, ws: Workspace
-) -> tuple[float, int, int]:
+    alpha: Array, beta: Array, symmetric: bool, warm: bool, method: int, X: Array, ws: Workspace
+) -> float:
     """Solve CCP(α, β), k ≥ 1, from the point in X if ``warm``; the answer is left in X.
 
-    Returns the residual reached in the equilibrated problem, the number of linear systems solved,
-    and the algorithm.
+    Returns the residual reached in the equilibrated problem; the number of linear systems solved
+    and the algorithm are left in ``ws.scalars``.
     """
-    n = ws.vectors.shape[1]
-    unit = equilibrate(alpha, beta, ws)
-    scaled_beta, target = ws.operators[BETA].reshape(n, n), ws.vectors[TARGET]
-    ws.scalars[NORM_BETA], ws.scalars[NORM_ALPHA] = _row_norm(scaled_beta), norm(target)
-    ws.scalars[SYMMETRIC], ws.scalars[SYSTEMS] = 1.0 if symmetric else 0.0, 0.0
-    if warm:
-        scale_start(X, unit, ws)
-        slack(scaled_beta, ws.vectors[TRIAL], target, ws.vectors[TRIAL_SLACK])
-    elif not gradient_start(_GRADIENT_STEPS, ws):
-        for i in range(alpha.shape[0]):
-            for j in range(alpha.shape[0]):
-                X[i, j] = 0.0
-        return 0.0, 0, CLOSED_FORM
-    route, residual = NEWTON, newton(_NEWTON_STEPS, ws)
-    if not residual < _SOLVED:
-        route, residual = PROXIMAL, proximal(ws)
-    unscale(ws.vectors[BEST], unit, ws.spectra[SCALE], X)
-    return residual, int(ws.scalars[SYSTEMS]), route
+    k = alpha.shape[0]
+    data = (alpha.ctypes, beta.ctypes, int(symmetric), int(warm), method, X.ctypes)
+    return _solve(*data, ws.buffer.ctypes, ws.integers.ctypes, k)
 
 
 @jit
@@ -95,9 +117,14 @@ def solve_with_buffers(
     buffer: Array,
     integers: NDArray[np.int32],
 ) -> tuple[float, int, int]:
-    """Call `solve_kernel` with a workspace cut from the caller's buffers."""
+    """Solve one problem with a workspace cut from the caller's buffers.
+
+    Returns the residual in the equilibrated problem, the number of linear systems solved, and the
+    index in `ROUTES` of the algorithm.
+    """
     ws = make_workspace(buffer, integers, alpha.shape[0])
-    return solve_kernel(alpha, beta, symmetric, warm, X, ws)
+    residual = solve_kernel(alpha, beta, symmetric, warm, AUTO, X, ws)
+    return residual, int(ws.scalars[SYSTEMS]), int(ws.scalars[ROUTE])
 
 
 @jit

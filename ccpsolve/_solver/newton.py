@@ -61,16 +61,19 @@ ROUNDING = 2e-15
 _STAGNATED = 1e-13  # below this a residual that no longer halves is at its rounding level
 _SMALLEST_PART = 0.05  # of ‖α‖ for S and of ‖α‖/‖β‖ for X, in the choice of γ
 
+_LARGEST_GAMMA = 10.0  # times 1/‖β‖; Z takes γ times the rounding of the slack, eps·‖β‖‖X‖
+
 
 @inline
 def _split_trial(ws: Workspace) -> tuple[int, float]:
     """Split Z = TRIAL − γ·TRIAL_SLACK into X and S; return the rank of X and γ.
 
-    γ gives the two terms the same size.
+    γ gives the two terms the same size, unless that would blow the rounding of the slack up.
     """
     trial, trial_slack, z = ws.vectors[TRIAL], ws.vectors[TRIAL_SLACK], ws.vectors[SLACK]
     unit = _SMALLEST_PART * ws.scalars[NORM_ALPHA]
     gamma = max(norm(trial), unit / ws.scalars[NORM_BETA]) / max(norm(trial_slack), unit)
+    gamma = min(gamma, _LARGEST_GAMMA / ws.scalars[NORM_BETA])
     for i in range(z.shape[0]):
         z[i] = trial[i] - gamma * trial_slack[i]
     return split(z, gamma, ws.vectors[X], ws.vectors[S], ws), gamma
@@ -107,9 +110,9 @@ def _solve(system: Array, right: Array, ws: Workspace) -> bool:
             return False
         cholesky_solve(system, right)
         return True
-    if not lu_factor(system, ws.integers):
+    if not lu_factor(system, ws.pivots):
         return False
-    lu_solve(system, ws.integers, right)
+    lu_solve(system, ws.pivots, right)
     return True
 
 

@@ -13,18 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccpsolve._numba import inline, jit
+from ccpsolve._solver.svec_kernels import dot, norm
 from ccpsolve._solver.workspace import (
     ALPHA,
+    BEST,
     BETA,
     DIAGONAL,
+    NORM_ALPHA,
+    NORM_BETA,
     SCALE,
     STEP,
+    SYMMETRIC,
+    SYSTEMS,
     TARGET,
     TRIAL,
     Workspace,
 )
 
-__all__ = ["equilibrate", "scale_start", "unscale"]
+__all__ = ["prepare", "scale_start", "unscale"]
 
 Array = NDArray[np.float64]
 
@@ -74,7 +80,7 @@ def _divide(values: Array) -> float:
 
 
 @inline
-def equilibrate(alpha: Array, beta: Array, ws: Workspace) -> float:
+def _equilibrate(alpha: Array, beta: Array, ws: Workspace) -> float:
     """Write the equilibrated problem to the workspace; return a/b, the unit of X."""
     scale = ws.spectra[SCALE]
     k, n = scale.shape[0], beta.shape[0]
@@ -94,6 +100,32 @@ def equilibrate(alpha: Array, beta: Array, ws: Workspace) -> float:
     for i in range(n):
         vectors[ALPHA, i] = target[i]
         vectors[DIAGONAL, i] = scaled[i, i]
+    return unit
+
+
+@inline
+def _row_norm(beta: Array) -> float:
+    """Largest row norm of β, a lower bound of its spectral norm; 1 for β = 0."""
+    largest = 0.0
+    for i in range(beta.shape[0]):
+        largest = max(largest, dot(beta[i], beta[i]))
+    return math.sqrt(largest) if largest > 0.0 else 1.0
+
+
+@inline
+def prepare(alpha: Array, beta: Array, symmetric: int, ws: Workspace) -> float:
+    """Fill the workspace with the equilibrated problem; return the unit of X.
+
+    ``symmetric`` is 1 or 0.
+    """
+    n = ws.vectors.shape[1]
+    unit = _equilibrate(alpha, beta, ws)
+    ws.scalars[NORM_BETA] = _row_norm(ws.operators[BETA].reshape(n, n))
+    ws.scalars[NORM_ALPHA] = norm(ws.vectors[TARGET])
+    ws.scalars[SYMMETRIC] = symmetric
+    ws.scalars[SYSTEMS] = 0.0
+    for i in range(n):
+        ws.vectors[BEST, i] = 0.0
     return unit
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ccpsolve._lapack import gemv
 from ccpsolve._numba import jit
 
-__all__ = ["add_dyad", "apply", "copy", "dot", "norm", "slack", "unpack"]
+__all__ = ["add_dyad", "apply", "copy", "dot", "norm", "pack", "slack", "unpack"]
 
 Array = NDArray[np.float64]
 
@@ -35,6 +35,19 @@ def unpack(vector: Array, matrix: Array) -> None:
             value = vector[index] * _SQRT_HALF
             matrix[i, j] = value
             matrix[j, i] = value
+            index += 1
+
+
+@jit(internal=True)
+def pack(matrix: Array, vector: Array) -> None:
+    """Write the svec vector of the symmetric part of a matrix."""
+    k = matrix.shape[0]
+    index = 0
+    for i in range(k):
+        vector[index] = matrix[i, i]
+        index += 1
+        for j in range(i + 1, k):
+            vector[index] = _SQRT_HALF * (matrix[i, j] + matrix[j, i])
             index += 1
 
 

@@ -40,13 +40,22 @@ Array = NDArray[np.float64]
 BETA, SYSTEM, FIRST, SECOND, OPERATORS = range(5)
 
 # k×k matrices
-ROWS, LEFT, MIDDLE, RIGHT, SQUARES = range(5)  # ROWS: eigenvectors of Z
+ROWS, FRAME, LEFT, MIDDLE, RIGHT, SQUARES = range(6)
+# ROWS: eigenvectors of Z; FRAME: Gᵀ of the interior-point method; the others are scratch
 
-# single numbers: scales of residuals, 1 for symmetric β, linear systems solved so far
-NORM_BETA, NORM_ALPHA, SYMMETRIC, SYSTEMS, SCALARS = range(5)
+# single numbers
+(
+    NORM_BETA,  # scales of residuals
+    NORM_ALPHA,
+    SYMMETRIC,  # 1 for symmetric β, 0 else
+    SYSTEMS,  # linear systems solved so far
+    ROUTE,  # the algorithm that gave the answer
+    SCALARS,
+) = range(6)
 
 # vectors of length k
-SCALE, VALUES, SPECTRA = range(3)  # diagonal of the equilibration; eigenvalues of Z, descending
+SCALE, VALUES, ROOTS, SPECTRA = range(4)
+# SCALE: diagonal of the equilibration; VALUES: eigenvalues of Z, descending; ROOTS: √Λ of the same
 
 
 class Workspace(NamedTuple):
@@ -58,7 +67,8 @@ class Workspace(NamedTuple):
     spectra: Array  # (SPECTRA, k)
     scalars: Array  # (SCALARS,)
     lapack: Array  # scratch of the eigenvalue routine
-    integers: NDArray[np.int32]  # scratch of the same, and pivots
+    pivots: NDArray[np.int32]  # (n,) of an LU factorisation
+    integers: NDArray[np.int32]  # scratch of the eigenvalue routine in front, then the pivots
     buffer: Array  # the allocation that all but the integers are cut from
 
 
@@ -73,7 +83,7 @@ def workspace_size(k: int) -> int:
 @jit
 def integer_size(k: int) -> int:
     """Length of the int32 buffer of a workspace: LAPACK's, and the pivots of an n×n matrix."""
-    return max(eigh_workspace_sizes(k)[1], k * (k + 1) // 2)
+    return eigh_workspace_sizes(k)[1] + k * (k + 1) // 2
 
 
 @jit
@@ -92,6 +102,7 @@ def make_workspace(buffer: Array, integers: NDArray[np.int32], k: int) -> Worksp
         spectra=buffer[c:d].reshape(SPECTRA, k),
         scalars=buffer[d:e],
         lapack=buffer[e:],
+        pivots=integers[eigh_workspace_sizes(k)[1] :],
         integers=integers,
         buffer=buffer,
     )

@@ -1,0 +1,192 @@
+r"""Whether a problem with singular β has a solution, and if not, why not.
+
+For monotone β and ε > 0 the regularised problem CCP(α, β + εI) has exactly one solution X(ε), and
+its size tells the cases apart as ε → 0 (Tikhonov regularisation: Facchinei and Pang,
+Finite-Dimensional Variational Inequalities, 2003, section 12.2):
+
+* a solution exists exactly when ‖X(ε)‖ stays bounded; X(ε) then tends to the smallest one;
+* ``εX(ε)`` tends to a limit D, for symmetric β the projection of α on the cone of all D ⪰ 0 with
+  β[D] = 0. Where it is not zero, ⟨α, D⟩ > 0 and the problem is unbounded along the ray D;
+* in between, ‖X(ε)‖ ~ ε^(−p) with 0 < p < 1, the infimum is finite and not attained.
+
+For non-symmetric β a ray is a D ⪰ 0 with −βᵀ[D] ⪰ 0 and ⟨α, D⟩ > 0, which no feasible X allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccpsolve._problem import ConeComplementarityProblem
+from ccpsolve._status import Status
+from ccpsolve._symmetric import smat, svec, svec_basis
+
+__all__ = ["Attainment", "judge_attainment", "regularised_path"]
+
+Array = NDArray[np.float64]
+
+_SHIFTS = tuple(10.0**-e for e in (4, 6, 8, 10, 12))
+"""ε relative to ‖β‖₂ of the equilibrated problem."""
+
+_BOUNDED_GROWTH = 0.02
+"""Exponent p up to which ‖X(ε)‖ counts as bounded: a semidefinite program of order k that is not
+attained can have p as small as 2^−k, so orders up to 5 are told apart for certain."""
+
+_LINEAR_GROWTH = 0.9
+"""Exponent p from which growth counts as that along a ray, p = 1."""
+
+_FACE = 1e-9
+"""Eigenvalues (of D, relative to the largest) and singular values (of β on its face, relative to
+‖β‖₂) below this are zeros blurred by what is left of X(ε)."""
+
+_ROUNDING = 1e-13
+"""How far the conditions on a ray may be missed, relative to their terms."""
+
+_LEAST_GAIN = 1e-9
+"""Smallest ⟨α, D⟩/‖α‖‖D‖ of a ray; less cannot be told from rounding in the data."""
+
+_ACCURATE = 1e-11
+"""Residual of a regularised problem that is taken as solved."""
+
+
+@dataclass(frozen=True, eq=False)
+class Attainment:
+    """What became of X(ε) as ε → 0.
+
+    Attributes
+    ----------
+    status : Status
+        SOLVED (bounded), UNBOUNDED or UNATTAINED.
+    ray : ndarray, shape (k, k), or None
+        The normalised direction, where unbounded.
+    points : tuple of ndarray
+        X(ε) for falling ε; where there is no solution, their residuals fall and their norms grow.
+    """
+
+    status: Status
+    ray: Array | None
+    points: tuple[Array, ...]
+
+
+def regularised_path(
+    problem: ConeComplementarityProblem, shifts: tuple[float, ...] = _SHIFTS
+) -> Iterator[tuple[Array, float]]:
+    r"""Solve CCP(α, β + ε‖β‖₂ E) for falling ε, each from the solution before.
+
+    E is the identity in the coordinates in which the diagonal of β is equilibrated.
+
+    Parameters
+    ----------
+    problem : ConeComplementarityProblem
+        With monotone β.
+    shifts : tuple of float
+        Values of ε, falling.
+
+    Yields
+    ------
+    X : ndarray, shape (k, k)
+        X(ε) ⪰ 0.
+    size : float
+        Its Frobenius norm in the equilibrated coordinates.
+
+    Examples
+    --------
+    >>> from ccpsolve.testing import unattained_problem
+    >>> from ccpsolve._solver.attainment import regularised_path
+    >>> problem, _ = unattained_problem()
+    >>> [round(size, 1) for _, size in regularised_path(problem, (1e-4, 1e-8))]
+    [9.9, 100.0]
+    """
+    from ccpsolve._solver.driver import allocate, solve_with_buffers
+
+    scale = _congruence(problem.beta, problem.k)
+    stretch = np.outer(scale, scale)
+    weight = stretch[np.triu_indices(problem.k)]
+    alpha = problem.alpha * stretch
+    beta = problem.beta * weight[:, None] * weight
+    norm = np.linalg.norm(beta, 2) or 1.0
+    buffers = allocate(problem.k)
+    X = np.zeros_like(alpha)
+    last_size, growth = 0.0, 1.0
+    for shift in shifts:
+        regularised = beta + shift * norm * np.eye(problem.n)
+        X *= growth  # along a ray, X(ε) is proportional to 1/ε
+        warm = last_size > 0.0
+        residual, _, _ = solve_with_buffers(
+            alpha, regularised, problem.symmetric, warm, X, *buffers
+        )
+        if not residual <= _ACCURATE:
+            return
+        size = float(np.linalg.norm(X))
+        if size == 0.0:
+            return
+        growth = size / last_size if warm else 1.0
+        last_size = size
+        yield X * stretch, size
+
+
+def judge_attainment(problem: ConeComplementarityProblem) -> Attainment:
+    """Decide from the growth of X(ε) whether the problem has a solution.
+
+    Parameters
+    ----------
+    problem : ConeComplementarityProblem
+        With monotone β.
+
+    Returns
+    -------
+    Attainment
+        The verdict, the ray if there is one, and the points X(ε).
+    """
+    points: list[Array] = []
+    sizes: list[float] = []
+    exponent = 0.0
+    for X, size in regularised_path(problem):
+        points.append(X)
+        sizes.append(size)
+        if len(points) > 1:
+            exponent = np.log(sizes[-1] / sizes[-2]) / np.log(_SHIFTS[0] / _SHIFTS[1])
+        if exponent >= _LINEAR_GROWTH:
+            ray = _ray(problem, X)
+            if ray is not None:
+                return Attainment(Status.UNBOUNDED, ray, tuple(points))
+    status = Status.UNATTAINED if exponent > _BOUNDED_GROWTH else Status.SOLVED
+    return Attainment(status, None, tuple(points))
+
+
+def _ray(problem: ConeComplementarityProblem, X: Array) -> Array | None:
+    """Return the normalised direction of X, freed of what is left of X(ε), if it is a ray."""
+    D = X / np.linalg.norm(X)
+    if problem.symmetric:
+        D = _in_kernel(problem, D)
+    gain = float(np.vdot(problem.alpha, D))
+    image = -smat(problem.beta.T @ svec(D))
+    proves = (
+        np.linalg.norm(D) > 0.5
+        and np.linalg.eigvalsh(D)[0] >= -_ROUNDING
+        and np.linalg.eigvalsh(image)[0] >= -_ROUNDING * np.linalg.norm(problem.beta, 2)
+        and gain > _LEAST_GAIN * np.linalg.norm(problem.alpha)
+    )
+    return D if proves else None
+
+
+def _in_kernel(problem: ConeComplementarityProblem, D: Array) -> Array:
+    """Project D on the kernel of β within the face of the cone in which D lies."""
+    values, vectors = np.linalg.eigh(D)
+    face = vectors[:, values > _FACE * values[-1]]
+    basis = np.array([svec(face @ E @ face.T) for E in svec_basis(face.shape[1])])
+    _, singular, right = np.linalg.svd(problem.beta @ basis.T)
+    rank = int((singular > _FACE * np.linalg.norm(problem.beta, 2)).sum())
+    kernel = right[rank:] @ basis
+    return smat(kernel.T @ (kernel @ svec(D)))
+
+
+def _congruence(beta: Array, k: int) -> Array:
+    """Return powers of two C_i that make the diagonal entries (ii, ii) of C⊗C β C⊗C similar."""
+    diagonal = np.abs(smat(beta.diagonal()).diagonal())
+    largest = float(diagonal.max(initial=0.0)) or 1.0
+    usable = np.where(diagonal > 1e-30 * largest, diagonal, largest)
+    return np.exp2(np.floor(0.25 * np.log2(largest / usable)))
