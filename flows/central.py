@@ -95,8 +95,11 @@ class Central(Flow):
         velocity, rate = -gradient / p, self.method.rate(nu, gradient, clock)
         reaction = self._reaction(state, gradient, clock, spectrum.image(k), third)
         hardening = self.method.preconditioner_rate(nu, rate, clock)
-        alpha = third.T @ velocity - 2 * _weighted_gram(U, hardening)
-        beta = 0.5 * (third.T @ force)
+        # In float64 whatever the network's precision, so that β ⪰ 0 survives rounding.
+        root = p.double().sqrt()
+        scaled = third.double() / (root if p.ndim == 0 else root[:, None])
+        alpha = -scaled.T @ (gradient.double() / root) - 2 * _weighted_gram(U, hardening)
+        beta = 0.5 * scaled.T @ scaled
         if nu.numel():
             changes = (self.method.preconditioner_change(nu, x, clock) for x in reaction)
             beta = beta + 2 * _columns([_weighted_gram(U, change) for change in changes], beta)
@@ -185,6 +188,7 @@ def _scales(k: int) -> np.ndarray:
 
 def _weighted_gram(U: Tensor, weight: Tensor) -> Tensor:
     """Return ``svec(Uᵀ diag(weight) U)``."""
+    U, weight = U.double(), weight.double()
     gram = U.T @ (U * (weight if weight.ndim == 0 else weight[:, None]))
     first, second = np.triu_indices(U.shape[1])
     return gram[first, second] * torch.as_tensor(_scales(U.shape[1])).to(U)

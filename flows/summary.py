@@ -69,6 +69,8 @@ _OPERATIONS = {
 
 
 def _central_lines(dataset: xr.Dataset) -> list[str]:
+    if np.isnan(dataset.loss.sel(process="central").values).all():
+        return []
     lines = [f"critical directions of the central flow at the end: {last(dataset.critical):.0f}"]
     if "distance" in dataset and {"discrete", "stable"} <= set(dataset.process.values):
         central = last(dataset.distance.sel(process="central"))
