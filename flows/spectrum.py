@@ -99,6 +99,9 @@ class CriticalSubspace:
         Number of pairs tracked below ``level``, ≥ 1.
     tol : float
         Relative residual tolerance, > 0. Eigenvalues are then accurate to about ``tol²``.
+    max_tracked : int
+        Largest number of eigenvalues above ``level``; the flow's complementarity problem grows
+        with its square.
     max_products : int
         Budget of Hessian-vector products for one update.
     seed : int
@@ -129,6 +132,7 @@ class CriticalSubspace:
         level: float = 1.7,
         guards: int = 2,
         tol: float = 1e-3,
+        max_tracked: int = 40,
         max_products: int = 1000,
         seed: int = 0,
     ) -> None:
@@ -143,6 +147,7 @@ class CriticalSubspace:
         self.level = level
         self.guards = guards
         self.tol = tol
+        self.max_tracked = max_tracked
         self.max_products = max_products
         self._generator = torch.Generator().manual_seed(seed)
         self._basis: Tensor | None = None
@@ -160,7 +165,8 @@ class CriticalSubspace:
         Raises
         ------
         SpectrumError
-            If the products are not finite, or the tolerance is not reached.
+            If the products are not finite, the tolerance is not reached, or there are more than
+            ``max_tracked`` eigenvalues above ``level``.
         """
         root = p.sqrt()
         scale = _column(root)
@@ -201,6 +207,11 @@ class CriticalSubspace:
 
     def _tracked(self, values: np.ndarray) -> int:
         near = int(np.count_nonzero(values > self.level))
+        if near > self.max_tracked:
+            raise SpectrumError(
+                f"more than {self.max_tracked} effective eigenvalues above {self.level:g}: the "
+                "learning rate is far beyond the edge of stability here (or raise max_tracked)"
+            )
         return near + self.guards
 
     def _allowed(self, values: np.ndarray) -> np.ndarray:

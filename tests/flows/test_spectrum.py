@@ -139,6 +139,9 @@ def test_failures_are_named():
         CriticalSubspace(200).update(lambda V: V * torch.nan, ONE)
     with pytest.raises(SpectrumError, match="products"):
         CriticalSubspace(200, tol=1e-13, max_products=10).update(Counted(H), ONE)
+    crowded, _ = spiked(np.linspace(2, 5, 30))
+    with pytest.raises(SpectrumError, match="more than 20"):
+        CriticalSubspace(200, max_tracked=20).update(Counted(crowded), ONE)
     for arguments in ({"dim": 0}, {"dim": 3, "guards": 0}, {"dim": 3, "tol": 0.0}):
         with pytest.raises(InvalidArgumentError):
             CriticalSubspace(**arguments)
