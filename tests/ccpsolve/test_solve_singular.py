@@ -1,5 +1,6 @@
 """Singular and indefinite β: each case has its status, and its proof."""
 
+import itertools
 import logging
 
 import numpy as np
@@ -76,10 +77,8 @@ def test_unattained_has_a_sequence_of_falling_residual_and_growing_norm():
     ]
     norms = [np.linalg.norm(X) for X in points]
     assert all(np.linalg.eigvalsh(X)[0] >= -1e-12 * np.linalg.norm(X) for X in points)
-    assert all(
-        later < 0.1 * earlier for earlier, later in zip(residuals, residuals[1:], strict=False)
-    )
-    assert all(later > 2.0 * earlier for earlier, later in zip(norms, norms[1:], strict=False))
+    assert all(later < 0.1 * earlier for earlier, later in itertools.pairwise(residuals))
+    assert all(later > 2.0 * earlier for earlier, later in itertools.pairwise(norms))
 
 
 @pytest.mark.parametrize("seed", range(60))
