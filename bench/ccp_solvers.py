@@ -16,6 +16,8 @@ import numpy as np
 from scipy import sparse
 
 import ccpsolve
+from ccpsolve._certificate_kernel import FIELDS, certificate_kernel
+from ccpsolve._certificate_work import certificate_work_sizes
 from ccpsolve._known_problems import KnownProblem
 from ccpsolve._numba import jit
 from ccpsolve._solver import conic
@@ -76,6 +78,29 @@ def _kernel(case: Case, warm: bool) -> CompiledCall:
     def call(count: int) -> Any:
         data = (problem.alpha, problem.beta, problem.symmetric)
         _repeat(*data, warm, start, X, work, count)
+        return X
+
+    return call
+
+
+@jit
+def _repeat_certificate(
+    alpha: Any, beta: Any, symmetric: bool, X: Any, work: Any, out: Any, count: int
+) -> None:
+    buffer, integers = work
+    for _ in range(count):
+        certificate_kernel(alpha, beta, symmetric, X, buffer, integers, out)
+
+
+def _certificate(case: Case) -> CompiledCall:
+    """Certify the constructed solution, both norms and all residuals: what a solve pays for it."""
+    problem, X = case.known.problem, 0.5 * (case.known.X + case.known.X.T)
+    floats, integers = certificate_work_sizes(problem.k)
+    work, out = (np.empty(floats), np.empty(integers, np.int32)), np.empty(FIELDS)
+
+    def call(count: int) -> Any:
+        data = (problem.alpha, problem.beta, problem.symmetric)
+        _repeat_certificate(*data, X, work, out, count)
         return X
 
     return call
@@ -173,7 +198,7 @@ def _scs_warm(case: Case) -> PythonCall:
 def _clarabel(case: Case) -> PythonCall:
     def call() -> Any:
         scaled, unit = conic.normalised(case.known.problem)
-        X = conic.BACKENDS["clarabel"](scaled, _TOLERANCE).X
+        X, _ = conic.BACKENDS["clarabel"](scaled, _TOLERANCE)
         return None if X is None else unit * X
 
     return call
@@ -194,6 +219,7 @@ COMPILED: dict[str, Callable[[Case], CompiledCall]] = {
     "ours, kernel, cold": lambda case: _kernel(case, warm=False),
     "ours, kernel, warm": lambda case: _kernel(case, warm=True),
     "ours, batch": _batch,
+    "ours, certificate": _certificate,
 }
 
 PYTHON: dict[str, Callable[[Case], PythonCall | None]] = {

@@ -9,7 +9,7 @@ on absolute residuals; their answers are certified like any other candidate.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,7 @@ from ccpsolve._certificate import certify_problem
 from ccpsolve._problem import ConeComplementarityProblem
 from ccpsolve._solution import Solution
 from ccpsolve._solver.cvxpy_model import cvxpy_problem, require
-from ccpsolve._status import Status
-from ccpsolve._symmetric import psd_part, smat, svec
+from ccpsolve._symmetric import smat, svec
 
 __all__ = [
     "BACKENDS",
@@ -41,11 +40,6 @@ _SAFETY = 1e-3
 
 _ITERATIONS = 100_000
 
-_PROJECTIONS = 50
-
-_FLAT = 1e-12
-"""How far from 0 the image of a unit ray may be, relative to ‖β‖, and ⟨α, D⟩ has to be."""
-
 
 class ConicProgram(NamedTuple):
     """``min ½xᵀPx + qᵀx`` subject to ``b − Ax`` in a product of ``cones`` PSD cones of order k.
@@ -60,12 +54,8 @@ class ConicProgram(NamedTuple):
     cones: int
 
 
-class _Answer(NamedTuple):
-    """What an external solver said; ``ray`` is set where it found the problem unbounded."""
-
-    X: Array | None
-    iterations: int
-    ray: Array | None
+Answer: TypeAlias = tuple[Array | None, int]
+"""X, or None where the solver found nothing, and its iterations."""
 
 
 def conic_program(problem: ConeComplementarityProblem) -> ConicProgram:
@@ -137,22 +127,14 @@ def solve_conic(problem: ConeComplementarityProblem, method: str, tol: float) ->
     >>> np.allclose(solution.X, np.diag([2.0, 0.0]), atol=1e-9), solution.method
     (True, 'scs')
     """
-    from ccpsolve._solve import _verdict
+    from ccpsolve._solve import judged
 
-    if problem.k == 0:
-        nothing = np.zeros((0, 0))
-        certificate = certify_problem(problem, nothing)
-        return Solution(problem, nothing, nothing, Status.SOLVED, certificate, 0, method)
-    scaled, unit = normalised(problem)
-    found = BACKENDS[method](scaled, max(_SAFETY * tol, _TIGHTEST))
-    X = np.zeros_like(problem.alpha) if found.X is None else unit * found.X
-    certificate = certify_problem(problem, X)
-    status = _verdict(problem, certificate, tol)
-    if found.ray is not None and not status.ok:
-        status = Status.UNBOUNDED
-    S = problem.apply(X) - problem.alpha
-    ray = found.ray if status is Status.UNBOUNDED else None
-    return Solution(problem, X, S, status, certificate, found.iterations, method, ray)
+    X, iterations = np.zeros_like(problem.alpha), 0
+    if problem.k:
+        scaled, unit = normalised(problem)
+        found, iterations = BACKENDS[method](scaled, max(_SAFETY * tol, _TIGHTEST))
+        X = X if found is None else unit * found
+    return judged(problem, X, certify_problem(problem, X), iterations, method, tol)
 
 
 def normalised(
@@ -165,7 +147,7 @@ def normalised(
     return scaled, alpha_scale / beta_scale
 
 
-def _solve_scs(problem: ConeComplementarityProblem, tol: float) -> _Answer:
+def _solve_scs(problem: ConeComplementarityProblem, tol: float) -> Answer:
     scs = require("scs")
     program = conic_program(problem)
     solver = scs.SCS(
@@ -178,13 +160,11 @@ def _solve_scs(problem: ConeComplementarityProblem, tol: float) -> _Answer:
     )
     found = solver.solve()
     info = found["info"]
-    if info["status"].startswith("unbounded"):
-        return _Answer(None, info["iter"], _checked_ray(problem, found["x"]))
-    x = found["x"]
-    return _Answer(smat(x) if np.isfinite(x).all() else None, info["iter"], None)
+    solved = info["status"].startswith("solved")
+    return (smat(found["x"]) if solved else None), info["iter"]
 
 
-def _solve_clarabel(problem: ConeComplementarityProblem, tol: float) -> _Answer:
+def _solve_clarabel(problem: ConeComplementarityProblem, tol: float) -> Answer:
     clarabel = require("clarabel")
     program = conic_program(problem)
     settings = clarabel.DefaultSettings()
@@ -202,10 +182,10 @@ def _solve_clarabel(problem: ConeComplementarityProblem, tol: float) -> _Answer:
         settings,
     )
     found = solver.solve()
+    infeasible = (clarabel.SolverStatus.PrimalInfeasible, clarabel.SolverStatus.DualInfeasible)
     x = np.array(found.x)
-    if found.status == clarabel.SolverStatus.DualInfeasible:
-        return _Answer(None, found.iterations, _checked_ray(problem, x))
-    return _Answer(smat(x) if np.isfinite(x).all() else None, found.iterations, None)
+    useful = found.status not in infeasible and np.isfinite(x).all()
+    return (smat(x) if useful else None), found.iterations
 
 
 def _by_columns(k: int) -> NDArray[np.intp]:
@@ -216,39 +196,23 @@ def _by_columns(k: int) -> NDArray[np.intp]:
     return position[rows, columns]
 
 
-def _solve_cvxpy(problem: ConeComplementarityProblem, tol: float) -> _Answer:
+def _solve_cvxpy(problem: ConeComplementarityProblem, tol: float) -> Answer:
     """Let cvxpy choose the solver, at that solver's own tolerances."""
     cvxpy = require("cvxpy")
     program = cvxpy_problem(problem)
     try:
         program.solve()
     except cvxpy.error.SolverError:
-        return _Answer(None, 0, None)
+        return None, 0
     X = program.variables()[0].value
     iterations = getattr(program.solver_stats, "num_iters", None) or 0
     finite = X is not None and np.isfinite(X).all()
-    return _Answer(0.5 * (X + X.T) if finite else None, int(iterations), None)
+    return (0.5 * (X + X.T) if finite else None), int(iterations)
 
 
-BACKENDS: dict[str, Callable[[ConeComplementarityProblem, float], _Answer]] = {
+BACKENDS: dict[str, Callable[[ConeComplementarityProblem, float], Answer]] = {
     "scs": _solve_scs,
     "clarabel": _solve_clarabel,
     "cvxpy": _solve_cvxpy,
 }
 """The external solvers by name: of a normalised problem and a tolerance, not certified."""
-
-
-def _checked_ray(problem: ConeComplementarityProblem, x: Array) -> Array | None:
-    """Return the direction an external solver found, if it proves the problem unbounded.
-
-    Solvers give it to some 1e-8; alternating projections on ker β and the cone make it exact.
-    """
-    if not np.isfinite(x).all() or not np.any(x):
-        return None
-    _, values, vectors = np.linalg.svd(problem.beta)
-    image = vectors[values > 1e-10 * values[0]]
-    for _ in range(_PROJECTIONS):
-        x = svec(psd_part(smat(x - image.T @ (image @ x))))
-    ray = smat(x / (np.linalg.norm(x) or 1.0))
-    flat = np.linalg.norm(problem.beta @ svec(ray)) <= _FLAT * np.linalg.norm(problem.beta)
-    return ray if flat and np.vdot(problem.alpha, ray) > _FLAT else None
