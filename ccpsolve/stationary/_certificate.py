@@ -26,6 +26,7 @@ __all__ = [
 Array = NDArray[np.float64]
 
 _TINY_SCALINGS = (1.0, 1 + 1e-13, 1 + 1e-11)  # tried before an eigenvalue computation
+_CANCELLATION = 1e-14
 _DEPENDENT = 1e-12  # Gram eigenvalues below this, relative to the largest, count as zero
 
 
@@ -153,6 +154,7 @@ def certify_with_probability(
     max_steps: int = 20,
     basis: Array | None = None,
     products: Array | None = None,
+    dual: float | None = None,
 ) -> Certificate:
     r"""Certificate from products: Lanczos from a random start on a deflated complement.
 
@@ -173,13 +175,16 @@ def certify_with_probability(
         As for `largest_eigenvalue_bound`.
     basis, products : ndarray, shape (d, k), optional
         Columns V that nearly span the critical directions, and H·V. Default: ``E``, at r products.
+    dual : float, optional
+        Value of E, where E is dual feasible and HE known already. Default: `dual_point`.
 
     Returns
     -------
     Certificate
         With the failure probability given.
     """
-    E, dual = dual_point(problem, E)
+    if dual is None:
+        E, dual = dual_point(problem, E)
     p = np.maximum(np.maximum(p, problem.c), _floor(problem, p, tol))
     if basis is None or products is None:
         basis, products = E, problem.hessian.apply(E)
@@ -227,12 +232,14 @@ def _deflation(root: Array, basis: Array, products: Array) -> tuple[Array, Array
     weights, axes = np.linalg.eigh(gram) if gram.size else (np.zeros(0), gram)
     kept = weights > _DEPENDENT * weights.max(initial=0.0)
     transform = axes[:, kept] / np.sqrt(weights[kept])
-    Q = Q @ transform
-    AQ = products @ transform
-    AQ /= root[:, None]
-    inner = Q.T @ AQ
-    AQ -= Q @ inner
-    return Q, (inner + inner.T) / 2, AQ.T @ AQ
+    inner = transform.T @ (basis.T @ products) @ transform
+    inner = (inner + inner.T) / 2
+    image = np.einsum("ij,i,ik->jk", products, 1 / root**2, products, optimize=False)
+    image = transform.T @ image @ transform
+    # ‖AQ‖² − ‖QᵀAQ‖² by difference needs no further vectors; its rounding is added back
+    residual = image - inner @ inner
+    residual += _CANCELLATION * float(np.trace(image)) * np.eye(len(inner))
+    return Q @ transform, inner, (residual + residual.T) / 2
 
 
 def _target(

@@ -72,6 +72,7 @@ class Certifier:
         basis: Array | None = None,
         products: Array | None = None,
         max_steps: int = 20,
+        dual: float | None = None,
     ) -> Certificate:
         """Certificate of a candidate; arguments as for `certify_with_probability`."""
         if self.exact:
@@ -88,6 +89,7 @@ class Certifier:
                 max_steps=max_steps,
                 basis=basis,
                 products=products,
+                dual=dual,
             )
         if self.best is None or certificate.gap < self.best.gap:
             self.best = certificate

@@ -18,6 +18,8 @@ Array = NDArray[np.float64]
 
 _BREAKDOWN = 1e-13  # a Lanczos residual this small, relative to the spectrum, is an invariant space
 _BISECTIONS = 100
+_ROUNDING = 1e-14  # of the Lanczos recurrence, relative to the spectrum
+_BLOCK = 4
 
 
 @dataclass(frozen=True)
@@ -120,25 +122,27 @@ def largest_eigenvalue_bound(
         return EigenvalueBound(-np.inf, -np.inf, nothing, nothing, 0, failure_probability)
     log_delta = _log_smallest_component(failure_probability, free)
 
-    basis = np.empty((min(max_steps, free) + 1, dimension))
-    basis[0] = _unit(_project(rng.standard_normal(dimension), deflate))
+    basis = _Basis(dimension)
+    q = _project(rng.standard_normal(dimension), deflate)
+    q /= np.linalg.norm(q)
     diagonal: list[float] = []
     off: list[float] = []
     value = np.inf
     while True:
         steps = len(diagonal) + 1
-        w = _project(apply(basis[steps - 1]), deflate)
-        diagonal.append(float(basis[steps - 1] @ w))
-        w = _orthogonalise(w, basis[:steps])
+        basis.append(q)
+        w = _project(apply(q), deflate)
+        diagonal.append(float(q @ w))
+        basis.remove_from(w)
         off.append(float(np.linalg.norm(w)))
         ritz, coefficients = scipy.linalg.eigh_tridiagonal(np.array(diagonal), np.array(off[:-1]))
         invariant = off[-1] <= _BREAKDOWN * np.abs(ritz).max() or steps == free
         bound = ritz[-1] + off[-1] if invariant else _root(ritz, np.array(off), log_delta)
-        value = min(value, bound)
+        value = min(value, bound + _ROUNDING * np.abs(ritz).max())
         if invariant or value <= target or steps == max_steps:
             break
-        basis[steps] = w / off[-1]
-    vector = coefficients[:, -1] @ basis[:steps]
+        q = w / off[-1]
+    vector = basis.combine(coefficients[:, -1])
     # A V = V T + w e_mᵀ, so the product of a Ritz vector is known without another application
     product = ritz[-1] * vector + coefficients[-1, -1] * w
     return EigenvalueBound(
@@ -218,19 +222,40 @@ def _root(ritz: Array, off: Array, log_delta: float) -> float:
     return float(ritz[-1] + np.exp(high))
 
 
+class _Basis:
+    """Orthonormal vectors, stored in blocks so that memory grows with the steps really taken."""
+
+    def __init__(self, dimension: int) -> None:
+        self._dimension = dimension
+        self._blocks: list[Array] = []
+        self._used = _BLOCK
+
+    def append(self, vector: Array) -> None:
+        if self._used == _BLOCK:
+            self._blocks.append(np.zeros((_BLOCK, self._dimension)))
+            self._used = 0
+        self._blocks[-1][self._used] = vector
+        self._used += 1
+
+    def remove_from(self, vector: Array) -> None:
+        """Orthogonalise a vector in place, twice for accuracy; unused rows are zero."""
+        for _ in range(2):
+            for block in self._blocks:
+                vector -= (block @ vector) @ block
+
+    def combine(self, coefficients: Array) -> Array:
+        padded = np.zeros(_BLOCK * len(self._blocks))
+        padded[: len(coefficients)] = coefficients
+        parts = padded.reshape(-1, _BLOCK)
+        total = np.zeros(self._dimension)
+        for weights, block in zip(parts, self._blocks, strict=True):
+            total += weights @ block
+        return total
+
+
 def _project(vector: Array, deflate: Array | None) -> Array:
     if deflate is None:
-        return vector
+        return vector.copy()
     for _ in range(2):
         vector = vector - deflate @ (deflate.T @ vector)
     return vector
-
-
-def _orthogonalise(vector: Array, basis: Array) -> Array:
-    for _ in range(2):
-        vector = vector - basis.T @ (basis @ vector)
-    return vector
-
-
-def _unit(vector: Array) -> Array:
-    return vector / np.linalg.norm(vector)

@@ -52,6 +52,8 @@ class StationaryPreconditioner:
         The method that ran.
     problem : StationaryProblem
         The data.
+    basis : ndarray, shape (d, m), or None
+        Nearly critical directions that a matrix-free solve found; a warm start uses them.
     """
 
     p: Array
@@ -68,6 +70,7 @@ class StationaryPreconditioner:
     iterations: int
     method: str
     problem: StationaryProblem
+    basis: Array | None = None
 
     @property
     def rank(self) -> int:

@@ -17,12 +17,13 @@ from ccpsolve.stationary._interior_point import solve_interior_point
 from ccpsolve.stationary._problem import StationaryProblem
 from ccpsolve.stationary._semidefinite import is_feasible
 from ccpsolve.stationary._solution import StationaryPreconditioner
+from ccpsolve.stationary._subspace import solve_subspace
 
 __all__ = ["stationary_preconditioner"]
 
 Array = NDArray[np.float64]
 
-_METHODS = ("auto", "interior_point", "fixed_point")
+_METHODS = ("auto", "interior_point", "subspace", "fixed_point")
 _LARGEST_EXACT = 6000  # up to here 2P − H is factorised when the entries of H are known
 _ALMOST = 1e-5  # a gap that counts as almost solved when rounding stopped the method
 
@@ -64,9 +65,11 @@ def stationary_preconditioner(
         ``False`` drops ``‖g‖²`` (the alternative preconditioner of the paper's Fig. 9).
     start : StationaryPreconditioner or array_like, shape (d, r), optional
         Solution of a nearby problem, or its D.
-    method : {"auto", "interior_point", "fixed_point"}
-        "interior_point" needs the entries of H and is the default where they are given;
-        "fixed_point" is the published iteration, for comparison.
+    method : {"auto", "interior_point", "subspace", "fixed_point"}
+        "interior_point" is the default where the entries of H are given (it spends d products
+        where they are not), "subspace" where only products are known: it suits spectra with few
+        critical directions, as those of networks. "fixed_point" is the published iteration, for
+        comparison.
     failure_probability : float
         ε of the bound on λ_max where H is known by products only, for the whole solve.
     rng : numpy.random.Generator, optional
@@ -114,6 +117,17 @@ def stationary_preconditioner(
             E,
             certifier,
             max_iterations=max_iterations or 10_000,
+            max_products=max_products or np.inf,
+        )
+    elif method == "subspace" or (method == "auto" and problem.hessian.matrix is None):
+        method = "subspace"
+        candidate = solve_subspace(
+            problem,
+            certifier,
+            start=None if start is None else _starting_factor(problem, start, rank, rng),
+            basis=start.basis if isinstance(start, StationaryPreconditioner) else None,
+            rng=rng,
+            max_iterations=max_iterations or 500,
             max_products=max_products or np.inf,
         )
     else:
@@ -175,6 +189,7 @@ def _solution(
         iterations=candidate.iterations,
         method=method,
         problem=problem,
+        basis=candidate.basis,
     )
 
 
