@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ccpsolve._solve import CCPSolver, solve_ccp
     from ccpsolve._status import Status
     from ccpsolve._symmetric import smat, svec
+    from ccpsolve._tangent import TangentProjection, project_tangent_cone
 
 _HOME = {
     "BatchSolution": "_batch",
@@ -39,8 +40,10 @@ _HOME = {
     "Solution": "_solution",
     "SolveError": "_errors",
     "Status": "_status",
+    "TangentProjection": "_tangent",
     "VerificationError": "_errors",
     "certify_ccp": "_certificate",
+    "project_tangent_cone": "_tangent",
     "smat": "_symmetric",
     "solve_ccp": "_solve",
     "solve_ccp_batch": "_batch",
@@ -60,8 +63,10 @@ __all__ = [
     "Solution",
     "SolveError",
     "Status",
+    "TangentProjection",
     "VerificationError",
     "certify_ccp",
+    "project_tangent_cone",
     "smat",
     "solve_ccp",
     "solve_ccp_batch",

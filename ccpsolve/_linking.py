@@ -45,10 +45,10 @@ def link(name: str, address: int, signature: Any) -> Any:
     >>> from numba import types
     >>> from ccpsolve._numba import jit
     >>> libm = ctypes.CDLL(ctypes.util.find_library("m"))
-    >>> address = ctypes.cast(libm.cbrt, ctypes.c_void_p).value
-    >>> cbrt = link("cbrt", address, types.float64(types.float64))
-    >>> jit(lambda: cbrt(27.0))()
-    3.0
+    >>> address = ctypes.cast(libm.floor, ctypes.c_void_p).value
+    >>> floor = link("floor", address, types.float64(types.float64))
+    >>> jit(lambda: floor(2.5))()
+    2.0
     """
     symbol = f"ccpsolve_{name}"
     llvm.add_symbol(symbol, address)
