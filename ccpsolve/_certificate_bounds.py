@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 _LARGEST_EXPONENT = 100  # of the congruence, met only where β has (almost) zeros on its diagonal
 
 
-@jit
+@jit(internal=True)
 def equilibrate(
     columns: Array, a: Array, x: Array, s: Array, congruence: Array, weight: Array
 ) -> tuple[bool, float]:
@@ -55,7 +55,7 @@ def equilibrate(
     return largest == smallest, largest * largest
 
 
-@jit
+@jit(internal=True)
 def error_bounds(work: Work, symmetric: bool, lower: float, largest: float, out: Array) -> None:
     """Write the error bounds, the bound of λ_min(B) and, for symmetric β, those of the objective.
 
@@ -94,7 +94,7 @@ def error_bounds(work: Work, symmetric: bool, lower: float, largest: float, out:
         out[8] = abs(product) + gap
 
 
-@jit
+@jit(internal=True)
 def _size(columns: Array, symmetric: bool) -> float:
     """Bound the Frobenius norm of β, by the trace where β is known to be positive definite."""
     if not symmetric:
@@ -105,7 +105,7 @@ def _size(columns: Array, symmetric: bool) -> float:
     return 1.01 * trace
 
 
-@jit
+@jit(internal=True)
 def _pair_sizes(rows: Array, signs: Array) -> tuple[float, float, float]:
     """Return bounds of tr Y, tr T and ``⟨Y, T⟩ = Σ (u·w)²``, which is zero but for rounding."""
     k = signs.shape[0]
@@ -126,7 +126,7 @@ def _pair_sizes(rows: Array, signs: Array) -> tuple[float, float, float]:
     return 1.01 * trace_y, 1.01 * trace_t, root * root
 
 
-@jit
+@jit(internal=True)
 def _dual_norm(factor: Array, residual: Array, z: Array, lower: float) -> float:
     """Bound ``‖R‖_{B⁻¹}`` by a forward substitution with L, where B ⪰ LLᵀ and B ⪰ lower·I.
 
@@ -146,7 +146,7 @@ def _dual_norm(factor: Array, residual: Array, z: Array, lower: float) -> float:
     return norm(z) * (1.0 + backward)
 
 
-@jit
+@jit(internal=True)
 def _beta_norm(columns: Array, v: Array, norm_beta: float) -> float:
     """Bound ``‖V‖_B = √⟨V, β[V]⟩``, with the rounding of the quadratic form."""
     n = v.shape[0]
@@ -160,7 +160,7 @@ def _beta_norm(columns: Array, v: Array, norm_beta: float) -> float:
     return math.sqrt(abs(total) + 2.02 * (n + 2) * UNIT_ROUNDOFF * norm_beta * squares)
 
 
-@jit
+@jit(internal=True)
 def _unequilibrated_norm(v: Array, congruence: Array) -> float:
     """Return ``‖CV'C‖_F`` for svec(V')."""
     k = congruence.shape[0]
@@ -173,7 +173,7 @@ def _unequilibrated_norm(v: Array, congruence: Array) -> float:
     return math.sqrt(total)
 
 
-@jit
+@jit(internal=True)
 def _inner_of_sum(first: Array, second: Array, v: Array) -> tuple[float, float]:
     """Return ``⟨first + second, v⟩`` and a bound of its rounding error.
 
@@ -187,7 +187,7 @@ def _inner_of_sum(first: Array, second: Array, v: Array) -> tuple[float, float]:
     return total, 1.01 * (n + 6) * UNIT_ROUNDOFF * sizes
 
 
-@jit
+@jit(internal=True)
 def _objective_rounding(a: Array, x: Array, s: Array) -> float:
     """Bound the rounding error of ``q(X) = ½⟨X, S − α⟩``, S rounded once."""
     k = a.shape[0]

@@ -22,7 +22,7 @@ __all__ = ["evaluate_image", "refine_slack", "split", "subtract_slack"]
 Array = NDArray[np.float64]
 
 
-@jit
+@jit(internal=True)
 def split(step: float, factor: float, rows: Array, values: Array) -> None:
     """Turn eigenvectors of Z into the vectors u (``values`` 1) and w (``values`` −1) of the pair.
 
@@ -38,7 +38,7 @@ def split(step: float, factor: float, rows: Array, values: Array) -> None:
             rows[m, i] *= length
 
 
-@jit(fast=False)
+@jit(fast=False, internal=True)
 def evaluate_image(
     columns: Array, a: Array, x: Array, rows: Array, signs: Array, vectors: Array
 ) -> None:
@@ -57,7 +57,7 @@ def evaluate_image(
     operator_residual(columns, point, point_low, image, image_low)
 
 
-@jit(fast=False)
+@jit(fast=False, internal=True)
 def subtract_slack(rows: Array, signs: Array, vectors: Array) -> None:
     """Write svec(R), accurate to one rounding, to vector 0, and svec(T) to vector 4."""
     k = signs.shape[0]
@@ -78,7 +78,7 @@ def subtract_slack(rows: Array, signs: Array, vectors: Array) -> None:
             at += 1
 
 
-@jit
+@jit(internal=True)
 def refine_slack(
     rows: Array, signs: Array, lower: float, residual: Array, matrix: Array, product: Array
 ) -> None:
@@ -124,7 +124,7 @@ def refine_slack(
             rows[m, i] += matrix[m, i]
 
 
-@jit
+@jit(internal=True)
 def _square(rows: Array, m: int) -> float:
     """Return the squared norm of a row."""
     total = 0.0

@@ -10,12 +10,14 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
 from ccpsolve import _lapack, _loops
 from ccpsolve._numba import jit
 
 __all__ = [
+    "POINTER",
     "UNIT_ROUNDOFF",
     "Work",
     "carve",
@@ -32,6 +34,9 @@ Array = NDArray[np.float64]
 Integers = NDArray[np.int32]
 
 UNIT_ROUNDOFF = 2.0**-53
+POINTER = types.CPointer(types.float64)
+"""Type of an array in a call by name."""
+
 _JACOBI = 8  # up to this order Jacobi rotations are faster than LAPACK
 _GOLDEN = 0.6180339887498949
 _OPERATORS = 3
@@ -58,14 +63,21 @@ class Work(NamedTuple):
     scratch: Array  # for LAPACK
 
 
-def certificate_work_sizes(k: int) -> tuple[int, int]:
+@jit(internal=True)
+def buffer_sizes(k: int) -> tuple[int, int]:
     """Lengths of the float64 and int32 buffers of one certificate of order k."""
     n = k * (k + 1) // 2
-    scratch, integers = _lapack.eigh_workspace_sizes.py_func(k)
+    scratch, integers = _lapack.eigh_workspace_sizes(k)
     return _OPERATORS * n * n + _MATRICES * k * k + _VECTORS * n + 2 * k + scratch, integers
 
 
-@jit
+def certificate_work_sizes(k: int) -> tuple[int, int]:
+    """Lengths of the float64 and int32 buffers of one certificate of order k."""
+    sizes: tuple[int, int] = buffer_sizes.py_func(k)
+    return sizes
+
+
+@jit(internal=True)
 def carve(k: int, buffer: Array) -> Work:
     """Divide the buffer into the arrays of a `Work`."""
     n = k * (k + 1) // 2
@@ -92,7 +104,7 @@ def carve(k: int, buffer: Array) -> Work:
     )
 
 
-@jit
+@jit(internal=True)
 def combine(target: Array, source: Array, scale: float, direction: Array) -> None:
     """Write ``source + scale·direction`` to the matrix ``target``."""
     for i in range(target.shape[0]):
@@ -100,7 +112,7 @@ def combine(target: Array, source: Array, scale: float, direction: Array) -> Non
             target[i, j] = source[i, j] + scale * direction[i, j]
 
 
-@jit
+@jit(internal=True)
 def inner(first: Array, second: Array) -> float:
     """Return ``⟨first, second⟩`` of two matrices."""
     total = 0.0
@@ -110,7 +122,7 @@ def inner(first: Array, second: Array) -> float:
     return total
 
 
-@jit
+@jit(internal=True)
 def norm(vector: Array) -> float:
     """Return the Euclidean norm."""
     total = 0.0
@@ -119,7 +131,7 @@ def norm(vector: Array) -> float:
     return math.sqrt(total)
 
 
-@jit
+@jit(internal=True)
 def irregular_vector(vector: Array) -> None:
     """Fill in a start for power iterations that is in no special position to structured data."""
     value = 0.3
@@ -128,7 +140,7 @@ def irregular_vector(vector: Array) -> None:
         value += _GOLDEN if value < 0.0 else _GOLDEN - 1.0
 
 
-@jit
+@jit(internal=True)
 def eigh(m: Array, rows: Array, values: Array, scratch: Array, integers: Integers) -> None:
     """Diagonalise the symmetric ``m`` (destroyed): eigenvectors to rows, eigenvalues to values.
 
@@ -147,7 +159,7 @@ def eigh(m: Array, rows: Array, values: Array, scratch: Array, integers: Integer
             values[i] = m[i, i]
 
 
-@jit
+@jit(internal=True)
 def smallest_eigenvalue(m: Array, rows: Array, turned: Array, spare: Array, none: Array) -> float:
     """Return the smallest eigenvalue of the symmetric ``m``, which is kept.
 

@@ -32,7 +32,7 @@ _ROOT2 = float(np.sqrt(2.0))
 _ROOT2_LOW = -9.667293313452913e-17  # √2 − _ROOT2, so that the pair has 32 digits
 
 
-@jit(fast=False)
+@jit(fast=False, internal=True)
 def two_sum(a: float, b: float) -> tuple[float, float]:
     """Return (s, e) with ``s = fl(a + b)`` and ``s + e = a + b`` exactly."""
     s = a + b
@@ -40,7 +40,7 @@ def two_sum(a: float, b: float) -> tuple[float, float]:
     return s, (a - (s - z)) + (b - z)
 
 
-@jit(fast=False)
+@jit(fast=False, internal=True)
 def two_product(a: float, b: float) -> tuple[float, float]:
     """Return (p, e) with ``p = fl(a·b)`` and ``p + e = a·b`` exactly."""
     p = a * b
@@ -53,7 +53,7 @@ def two_product(a: float, b: float) -> tuple[float, float]:
     return p, a_low * b_low - (((p - a_high * b_high) - a_low * b_high) - a_high * b_low)
 
 
-@jit(fast=False)
+@jit(fast=False, internal=True)
 def accumulate_product(high: float, low: float, a: float, b: float) -> tuple[float, float]:
     """Return the pair ``high + low + a·b``."""
     p, e = two_product(a, b)
@@ -61,7 +61,7 @@ def accumulate_product(high: float, low: float, a: float, b: float) -> tuple[flo
     return high, low + (e + f)
 
 
-@jit(fast=False)
+@jit(fast=False, internal=True)
 def gram(rows: Array, signs: Array, sign: float, high: Array, low: Array) -> None:
     """Write the upper triangle of ``Σ rows[m] rows[m]ᵀ``, m with ``signs[m] == sign``, as pairs.
 
@@ -83,7 +83,7 @@ def gram(rows: Array, signs: Array, sign: float, high: Array, low: Array) -> Non
         start += k - i
 
 
-@jit(fast=False)
+@jit(fast=False, internal=True)
 def add_svec(
     entry_high: float, entry_low: float, diagonal: bool, high: float, low: float
 ) -> tuple[float, float]:
@@ -95,7 +95,7 @@ def add_svec(
     return s, e + (entry_high * _ROOT2_LOW + entry_low * _ROOT2)
 
 
-@jit(fast=False)
+@jit(fast=False, internal=True)
 def operator_residual(
     columns: Array, x_high: Array, x_low: Array, r_high: Array, r_low: Array
 ) -> None:

@@ -11,13 +11,16 @@ itself, whose L is close to that of B, and one with a shift close to λ_min, for
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numba import carray, types  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
 from ccpsolve import _lapack, _loops
-from ccpsolve._certificate_work import UNIT_ROUNDOFF, inner, irregular_vector, norm
+from ccpsolve._certificate_work import POINTER, UNIT_ROUNDOFF, inner, irregular_vector, norm
 from ccpsolve._compensated import two_product, two_sum
+from ccpsolve._linking import exported
 from ccpsolve._numba import jit
 
 __all__ = ["prove_definite"]
@@ -33,50 +36,9 @@ _INVERSE_TOLERANCE = 0.2  # change of the estimate that ends the iteration; the 
 _LARGE, _LARGE_TOLERANCE = 32, 0.02  # where a step costs little beside another factorisation
 
 
-@jit
-def prove_definite(
-    columns: Array, symmetric: bool, factor: Array, spare: Array, vectors: Array
-) -> float:
-    """Return a proved lower bound of λ_min of the symmetric part B, 0 where nothing is proved.
-
-    Parameters
-    ----------
-    columns : ndarray, shape (n, n)
-        β or its transpose (the symmetric part is the same), entries not much above 1.
-    symmetric : bool
-        Whether β is exactly symmetric.
-    factor : ndarray, shape (n, n)
-        Overwritten; where the result is positive its lower triangle is L with ``LLᵀ ⪯ B``, and
-        nearly equal.
-    spare : ndarray, shape (n, n)
-        Work space.
-    vectors : ndarray, shape (at least 2, n)
-        Work space.
-
-    Returns
-    -------
-    float
-        ``s − ε`` for a shift s as large as possible, rounded in the safe direction.
-    """
-    averaging = 0.0
-    if not symmetric:
-        averaging = UNIT_ROUNDOFF * math.sqrt(inner(columns, columns))
-    smallest_shift = _defect_a_priori(columns) + averaging
-    _shifted_symmetric_part(columns, symmetric, smallest_shift, factor)
-    if not _lapack.cholesky_factor(factor):
-        return _prove_by_measured_defect(columns, symmetric, averaging, factor, vectors)
-    shift = _SHIFT * (_smallest_eigenvalue(factor, vectors[0]) + smallest_shift)
-    for _ in range(_ATTEMPTS):
-        _shifted_symmetric_part(columns, symmetric, shift, spare)
-        if _lapack.cholesky_factor(spare):
-            return max(shift - 1.001 * smallest_shift, 0.0)
-        shift *= _RETRY
-    return 0.0
-
-
-@jit
+@jit(internal=True)
 def _prove_by_measured_defect(
-    columns: Array, symmetric: bool, averaging: float, factor: Array, vectors: Array
+    columns: Array, symmetric: int, averaging: float, factor: Array, vectors: Array
 ) -> float:
     """Do the same for a B too badly conditioned for the a-priori bound: slower, to about 1e14."""
     _shifted_symmetric_part(columns, symmetric, 0.0, factor)
@@ -92,8 +54,8 @@ def _prove_by_measured_defect(
     return 0.0
 
 
-@jit
-def _shifted_symmetric_part(columns: Array, symmetric: bool, shift: float, factor: Array) -> None:
+@jit(internal=True)
+def _shifted_symmetric_part(columns: Array, symmetric: int, shift: float, factor: Array) -> None:
     """Write the lower triangle of ``½(β + βᵀ) − shift·I``."""
     for i in range(columns.shape[0]):
         for j in range(i):
@@ -102,7 +64,7 @@ def _shifted_symmetric_part(columns: Array, symmetric: bool, shift: float, facto
         factor[i, i] = columns[i, i] - shift
 
 
-@jit
+@jit(internal=True)
 def _smallest_eigenvalue(factor: Array, v: Array) -> float:
     """Estimate λ_min (from above) of LLᵀ by inverse iteration."""
     n = v.shape[0]
@@ -120,7 +82,7 @@ def _smallest_eigenvalue(factor: Array, v: Array) -> float:
     return estimate
 
 
-@jit
+@jit(internal=True)
 def _defect_a_priori(columns: Array) -> float:
     """Bound ``‖B − sI − LLᵀ‖₂`` for any s in [0, λ_min], with the rounding of ``B − sI``.
 
@@ -134,7 +96,7 @@ def _defect_a_priori(columns: Array) -> float:
     return 1.01 * UNIT_ROUNDOFF * ((n + 2) * trace + largest)
 
 
-@jit(fast=False)
+@jit(fast=False, internal=True)
 def _defect_measured(columns: Array, shift: float, factor: Array, high: Array, low: Array) -> float:
     """Bound ``‖B − sI − LLᵀ‖_F`` by evaluating it in twice the working precision.
 
@@ -163,3 +125,55 @@ def _defect_measured(columns: Array, shift: float, factor: Array, high: Array, l
             size += factor[i, j] * factor[i, j]
     rounding = (n + 4) * UNIT_ROUNDOFF
     return 1.001 * (math.sqrt(total) + 4.0 * rounding * rounding * (size + 1.0) * n)
+
+
+@exported(types.float64(POINTER, types.int64, POINTER, POINTER, POINTER, types.int64))
+def _prove_definite(
+    columns_at: Any, symmetric: int, factor_at: Any, spare_at: Any, vectors_at: Any, n: int
+) -> float:
+    columns, factor = carray(columns_at, (n, n)), carray(factor_at, (n, n))
+    spare, vectors = carray(spare_at, (n, n)), carray(vectors_at, (2, n))
+    averaging = 0.0
+    if not symmetric:
+        averaging = UNIT_ROUNDOFF * math.sqrt(inner(columns, columns))
+    smallest_shift = _defect_a_priori(columns) + averaging
+    _shifted_symmetric_part(columns, symmetric, smallest_shift, factor)
+    if not _lapack.cholesky_factor(factor):
+        return _prove_by_measured_defect(columns, symmetric, averaging, factor, vectors)
+    shift = _SHIFT * (_smallest_eigenvalue(factor, vectors[0]) + smallest_shift)
+    for _ in range(_ATTEMPTS):
+        _shifted_symmetric_part(columns, symmetric, shift, spare)
+        if _lapack.cholesky_factor(spare):
+            return max(shift - 1.001 * smallest_shift, 0.0)
+        shift *= _RETRY
+    return 0.0
+
+
+@jit(internal=True)
+def prove_definite(
+    columns: Array, symmetric: bool, factor: Array, spare: Array, vectors: Array
+) -> float:
+    """Return a proved lower bound of λ_min of the symmetric part B, 0 where nothing is proved.
+
+    Parameters
+    ----------
+    columns : ndarray, shape (n, n)
+        β or its transpose (the symmetric part is the same), entries not much above 1.
+    symmetric : bool
+        Whether β is exactly symmetric.
+    factor : ndarray, shape (n, n)
+        Overwritten; where the result is positive its lower triangle is L with ``LLᵀ ⪯ B``, and
+        nearly equal.
+    spare : ndarray, shape (n, n)
+        Work space.
+    vectors : ndarray, shape (at least 2, n)
+        Work space.
+
+    Returns
+    -------
+    float
+        ``s − ε`` for a shift s as large as possible, rounded in the safe direction.
+    """
+    n = columns.shape[0]
+    pointers = (factor.ctypes, spare.ctypes, vectors.ctypes)
+    return _prove_definite(columns.ctypes, int(symmetric), *pointers, n)
