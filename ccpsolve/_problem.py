@@ -179,13 +179,65 @@ class ConeComplementarityProblem:
         *,
         solution: Solution | None = None,
     ) -> Array:
-        """Return the directional derivative of the solution; see `ccpsolve.solution_jvp`."""
+        """Return the directional derivative dX of the solution.
+
+        Parameters
+        ----------
+        d_alpha, d_beta : array_like, optional
+            Direction of the data, in any form that the data themselves can have; 0 by default.
+        solution : Solution, optional
+            The solution of this problem; solved for when not given.
+
+        Returns
+        -------
+        ndarray, shape (k, k)
+            The derivative of X along the direction.
+
+        Raises
+        ------
+        NotDifferentiableError
+            If the solution is not strictly complementary, or not unique.
+
+        Examples
+        --------
+        At k = 1, X = α/β where α > 0:
+
+        >>> import ccpsolve
+        >>> ccpsolve.ConeComplementarityProblem([[3.0]], [[2.0]]).jvp([[1.0]])
+        array([[0.5]])
+        """
         from ccpsolve._sensitivity import solution_jvp
 
         return solution_jvp(self, d_alpha, d_beta, solution=solution)
 
     def vjp(self, cotangent: ArrayLike, *, solution: Solution | None = None) -> tuple[Array, Array]:
-        """Return the gradients of ⟨cotangent, X⟩ in α and β; see `ccpsolve.solution_vjp`."""
+        """Return the gradients of ``⟨cotangent, X⟩`` with respect to α and β.
+
+        Parameters
+        ----------
+        cotangent : array_like, shape (k, k)
+            A symmetric matrix, the gradient of some function of X.
+        solution : Solution, optional
+            The solution of this problem; solved for when not given.
+
+        Returns
+        -------
+        alpha_gradient : ndarray, shape (k, k)
+            With respect to α.
+        beta_gradient : ndarray, shape (n, n)
+            With respect to the matrix of β in `svec` coordinates.
+
+        Raises
+        ------
+        NotDifferentiableError
+            If the solution is not strictly complementary, or not unique.
+
+        Examples
+        --------
+        >>> import ccpsolve
+        >>> ccpsolve.ConeComplementarityProblem([[3.0]], [[2.0]]).vjp([[1.0]])
+        (array([[0.5]]), array([[-0.75]]))
+        """
         from ccpsolve._sensitivity import solution_vjp
 
         return solution_vjp(self, cotangent, solution=solution)

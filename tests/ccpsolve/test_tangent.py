@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccpsolve import InvalidProblemError, smat, svec
-from ccpsolve._tangent import project_tangent_cone
+from ccpsolve import InvalidProblemError, project_tangent_cone, smat, svec
 from ccpsolve.testing import orthogonal_matrix
 
 
