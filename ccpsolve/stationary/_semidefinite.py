@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.linalg
+import scipy.sparse.linalg
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
@@ -13,6 +14,8 @@ Array = NDArray[np.float64]
 
 _UNIT_ROUNDOFF = np.finfo(np.float64).eps / 2
 _INFLATIONS = 60
+_DIRECT = 1000  # beyond this order the top eigenvalue is found iteratively
+_ITERATIVE_ACCURACY = 1e-8
 
 
 def cholesky(matrix: Array) -> Array | None:
@@ -98,15 +101,27 @@ def smallest_feasible_scale(hessian: Array, p: Array) -> float:
     if not (q > 0).all():
         return np.inf
     root = 1 / np.sqrt(q)
-    last = len(q) - 1
     scaled = root[:, None] * inner * root
-    top = scipy.linalg.eigvalsh(scaled, subset_by_index=[last, last], overwrite_a=True)[0]
-    scale = max(float(top) / 2, 0.0)
-    inflation = 4 * len(q) * _UNIT_ROUNDOFF
+    top, inflation = _top_eigenvalue(scaled)
+    scale = max(top / 2, 0.0)
     floor = float(np.abs(scaled).max()) * _UNIT_ROUNDOFF
+    del scaled
     for _ in range(_INFLATIONS):
         candidate = scale * (1 + inflation) + floor * inflation
         if is_feasible(inner, candidate * q):
             return candidate
         inflation *= 4
     return np.inf
+
+
+def _top_eigenvalue(matrix: Array) -> tuple[float, float]:
+    """Estimate λ_max, and say how far it may be off, relatively: the caller proves it."""
+    n = len(matrix)
+    if n > _DIRECT:
+        start = np.random.default_rng(0).standard_normal(n)
+        values = scipy.sparse.linalg.eigsh(
+            matrix, k=1, which="LA", tol=_ITERATIVE_ACCURACY, v0=start, return_eigenvectors=False
+        )
+        return float(values[0]), _ITERATIVE_ACCURACY
+    values = scipy.linalg.eigvalsh(matrix, subset_by_index=[n - 1, n - 1])
+    return float(values[0]), 4 * n * _UNIT_ROUNDOFF

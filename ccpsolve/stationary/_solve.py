@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import NDArray
 
 from ccpsolve._errors import InvalidProblemError
@@ -12,6 +13,7 @@ from ccpsolve._status import Status
 from ccpsolve.stationary._candidate import Candidate
 from ccpsolve.stationary._certificate import Certificate
 from ccpsolve.stationary._certifier import Certifier
+from ccpsolve.stationary._coordinate_ascent import solve_coordinate_ascent
 from ccpsolve.stationary._fixed_point import default_rank, solve_fixed_point
 from ccpsolve.stationary._interior_point import solve_interior_point
 from ccpsolve.stationary._problem import StationaryProblem
@@ -23,7 +25,8 @@ __all__ = ["stationary_preconditioner"]
 
 Array = NDArray[np.float64]
 
-_METHODS = ("auto", "interior_point", "subspace", "fixed_point")
+_METHODS = ("auto", "interior_point", "subspace", "coordinate_ascent", "fixed_point")
+_LARGEST_SPARSE_AS_DENSE = 1000
 _LARGEST_EXACT = 6000  # up to here 2P − H is factorised when the entries of H are known
 _ALMOST = 1e-5  # a gap that counts as almost solved when rounding stopped the method
 
@@ -65,11 +68,11 @@ def stationary_preconditioner(
         ``False`` drops ``‖g‖²`` (the alternative preconditioner of the paper's Fig. 9).
     start : StationaryPreconditioner or array_like, shape (d, r), optional
         Solution of a nearby problem, or its D.
-    method : {"auto", "interior_point", "subspace", "fixed_point"}
+    method : {"auto", "interior_point", "subspace", "coordinate_ascent", "fixed_point"}
         "interior_point" is the default where the entries of H are given (it spends d products
         where they are not), "subspace" where only products are known: it suits spectra with few
-        critical directions, as those of networks. "fixed_point" is the published iteration, for
-        comparison.
+        critical directions, as those of networks. "coordinate_ascent" suits sparse H with many,
+        and is the default for sparse H with d > 1000. "fixed_point" is the published iteration.
     failure_probability : float
         ε of the bound on λ_max where H is known by products only, for the whole solve.
     rng : numpy.random.Generator, optional
@@ -110,8 +113,12 @@ def stationary_preconditioner(
     certifier = Certifier(
         problem, tol, exact=exact, failure_probability=failure_probability, rng=rng
     )
-    if method == "fixed_point":
+    method = _choose(problem) if method == "auto" else method
+    E = None
+    if method == "fixed_point" or start is not None:
         E = _starting_factor(problem, start, rank, rng)
+    if method == "fixed_point":
+        assert E is not None
         candidate = solve_fixed_point(
             problem,
             E,
@@ -119,22 +126,32 @@ def stationary_preconditioner(
             max_iterations=max_iterations or 10_000,
             max_products=max_products or np.inf,
         )
-    elif method == "subspace" or (method == "auto" and problem.hessian.matrix is None):
-        method = "subspace"
+    elif method == "subspace":
         candidate = solve_subspace(
             problem,
             certifier,
-            start=None if start is None else _starting_factor(problem, start, rank, rng),
+            start=E,
             basis=start.basis if isinstance(start, StationaryPreconditioner) else None,
             rng=rng,
             max_iterations=max_iterations or 500,
             max_products=max_products or np.inf,
         )
+    elif method == "coordinate_ascent":
+        candidate = solve_coordinate_ascent(
+            problem, certifier, start=E, rng=rng, max_sweeps=max_iterations or 3000
+        )
     else:
-        method = "interior_point"
         candidate = _solve_dense(problem, certifier, max_iterations or 100)
     assert certifier.best is not None
     return _solution(problem, certifier, certifier.best, candidate, method)
+
+
+def _choose(problem: StationaryProblem) -> str:
+    matrix = problem.hessian.matrix
+    if matrix is None:
+        return "subspace"
+    sparse = scipy.sparse.issparse(matrix) and problem.d > _LARGEST_SPARSE_AS_DENSE
+    return "coordinate_ascent" if sparse else "interior_point"
 
 
 def _solve_dense(problem: StationaryProblem, certifier: Certifier, budget: int) -> Candidate:
