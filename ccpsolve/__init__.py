@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ccpsolve._status import Status
     from ccpsolve._symmetric import smat, svec
     from ccpsolve._tangent import TangentProjection, project_tangent_cone
+    from ccpsolve.stationary import stationary_preconditioner
 
 _HOME = {
     "BatchSolution": "_batch",
@@ -47,6 +48,7 @@ _HOME = {
     "smat": "_symmetric",
     "solve_ccp": "_solve",
     "solve_ccp_batch": "_batch",
+    "stationary_preconditioner": "stationary",
     "svec": "_symmetric",
 }
 _SUBPACKAGES = ("dvi", "stationary", "testing")
@@ -70,6 +72,7 @@ __all__ = [
     "smat",
     "solve_ccp",
     "solve_ccp_batch",
+    "stationary_preconditioner",
     "svec",
 ]
 __version__ = "0.1.0"
