@@ -60,12 +60,12 @@ def _floor(
         for i in range(factor.shape[0]):
             for j in range(i + 1):
                 factor[i, j] = beta[i, j]
-        _lapack.cholesky_factor(factor)
-        _lapack.cholesky_solve(factor, vectors[0])
+        _lapack.lapack_cholesky_factor(factor)
+        _lapack.lapack_cholesky_solve(factor, vectors[0])
         for i in range(square.shape[0]):
             for j in range(square.shape[0]):
                 square[i, j] = alpha[i, j]
-        _lapack.eigh_rows(square, vectors[1, : square.shape[0]], floats, integers)
+        _lapack.lapack_eigh_rows(square, vectors[1, : square.shape[0]], floats, integers)
 
 
 def floor_time(k: int, count: int = 20) -> float:

@@ -37,7 +37,6 @@ UNIT_ROUNDOFF = 2.0**-53
 POINTER = types.CPointer(types.float64)
 """Type of an array in a call by name."""
 
-_JACOBI = 8  # up to this order Jacobi rotations are faster than LAPACK
 _GOLDEN = 0.6180339887498949
 _OPERATORS = 3
 _VECTORS = 7
@@ -142,21 +141,9 @@ def irregular_vector(vector: Array) -> None:
 
 @jit(internal=True)
 def eigh(m: Array, rows: Array, values: Array, scratch: Array, integers: Integers) -> None:
-    """Diagonalise the symmetric ``m`` (destroyed): eigenvectors to rows, eigenvalues to values.
-
-    The eigenvalues come in no particular order.
-    """
-    k = m.shape[0]
-    if k > _JACOBI:
-        combine(rows, m, 0.0, m)
-        _lapack.eigh_rows(rows, values, scratch, integers)
-    else:
-        for i in range(k):
-            for j in range(k):
-                rows[i, j] = 1.0 if i == j else 0.0
-        _loops.eigh_rows_jacobi(m, rows)
-        for i in range(k):
-            values[i] = m[i, i]
+    """Diagonalise the symmetric ``m``: eigenvectors to rows, eigenvalues to values."""
+    combine(rows, m, 0.0, m)
+    _lapack.eigh_rows(rows, values, scratch, integers)
 
 
 @jit(internal=True)
