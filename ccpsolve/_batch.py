@@ -42,7 +42,7 @@ class BatchSolution:
     certificates : structured ndarray, shape (B,)
         With the fields of `Certificate`: ``batch.certificates["error_bound"]`` has shape (B,).
     iterations : ndarray, shape (B,)
-        Linear systems solved.
+        Newton steps taken.
     method : ndarray of str, shape (B,)
         The method that produced each X.
 

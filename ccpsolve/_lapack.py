@@ -35,6 +35,9 @@ __all__ = [
     "eigh_workspace_sizes",
     "gemm",
     "gemv",
+    "lapack_cholesky_factor",
+    "lapack_cholesky_solve",
+    "lapack_eigh_rows",
     "lu_factor",
     "lu_solve",
 ]
@@ -150,7 +153,9 @@ _int_result: Any = intrinsic(_load_int)
 
 # --- what the kernels call
 
-_LOOPS_CHOLESKY = 36  # up to this size plain loops are faster than LAPACK
+# sizes up to which plain loops are faster than LAPACK
+_LOOPS_CHOLESKY = 36
+_LOOPS_EIGH = 24
 
 
 @jit
@@ -160,9 +165,15 @@ def cholesky_factor(a: Array) -> bool:
     Only the lower triangle is read; the strict upper one is left as it is. Returns False (with
     ``a`` partly overwritten) where A is not numerically positive definite or holds NaN.
     """
-    n = a.shape[0]
-    if n <= _LOOPS_CHOLESKY:
+    if a.shape[0] <= _LOOPS_CHOLESKY:
         return _loops.cholesky_factor_loops(a)
+    return lapack_cholesky_factor(a)
+
+
+@jit
+def lapack_cholesky_factor(a: Array) -> bool:
+    """Do as `cholesky_factor`, by LAPACK at any size."""
+    n = a.shape[0]
     info = _int_slot(0)
     size = _int_slot(n)
     _dpotrf(_byte_slot(_U), size, a.ctypes, size, info)
@@ -172,11 +183,16 @@ def cholesky_factor(a: Array) -> bool:
 @jit
 def cholesky_solve(factor: Array, b: Array) -> None:
     """Overwrite the vector ``b`` by A⁻¹ b, given the factor of :func:`cholesky_factor`."""
-    n = factor.shape[0]
-    if n <= _LOOPS_CHOLESKY:
+    if factor.shape[0] <= _LOOPS_CHOLESKY:
         _loops.cholesky_solve_loops(factor, b)
-        return
-    size = _int_slot(n)
+    else:
+        lapack_cholesky_solve(factor, b)
+
+
+@jit
+def lapack_cholesky_solve(factor: Array, b: Array) -> None:
+    """Do as `cholesky_solve`, by LAPACK at any size."""
+    size = _int_slot(factor.shape[0])
     _dpotrs(_byte_slot(_U), size, _int_slot(1), factor.ctypes, size, b.ctypes, size, _int_slot(0))
 
 
@@ -217,8 +233,18 @@ def eigh_workspace_sizes(k: int) -> tuple[int, int]:
 def eigh_rows(a: Array, values: Array, work: Array, iwork: Integers) -> bool:
     """Eigenvalues of the symmetric ``a`` in ascending order; its rows become the eigenvectors.
 
-    Only the lower triangle is read. Returns False where LAPACK does not converge.
+    Both triangles are read. Returns False where the iteration does not converge.
     """
+    k = a.shape[0]
+    if k <= _LOOPS_EIGH:
+        rows = work[: k * k].reshape(k, k)
+        return _loops.eigh_rows_loops(a, values, rows, work[k * k : k * k + k])
+    return lapack_eigh_rows(a, values, work, iwork)
+
+
+@jit
+def lapack_eigh_rows(a: Array, values: Array, work: Array, iwork: Integers) -> bool:
+    """Do as `eigh_rows`, by LAPACK at any size."""
     info = _int_slot(0)
     size = _int_slot(a.shape[0])
     _dsyevd(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numba import carray  # type: ignore[attr-defined]
 
 from ccpsolve import _loops
@@ -50,23 +49,13 @@ def dsyevd(
     _jobz: Any, _uplo: Any, n: Any, a: Any, _lda: Any, w: Any,
     work: Any, _lwork: Any, _iwork: Any, _liwork: Any, info: Any,
 ) -> None:  # fmt: skip
-    """Eigenvalues in ascending order, eigenvectors as rows, by Jacobi rotations."""
+    """Eigenvalues in ascending order, eigenvectors as rows."""
     size = n[0]
     matrix, values = carray(a, (size, size)), carray(w, (size,))
-    rows = carray(work, (size, size))
-    for i in range(size):
-        for j in range(size):
-            rows[i, j] = 1.0 if i == j else 0.0
-            if j > i:
-                matrix[i, j] = matrix[j, i]
-    _loops.eigh_rows_jacobi(matrix, rows)
-    for i in range(size):
-        values[i] = -matrix[i, i]
-    _loops.sort_descending(values, rows)
-    for i in range(size):
-        values[i] = -values[i]
-    matrix[:, :] = rows
-    info[0] = 0 if np.all(np.isfinite(values)) else 1
+    scratch = carray(work, (size * size + size,))
+    rows = scratch[: size * size].reshape(size, size)
+    found = _loops.eigh_rows_loops(matrix, values, rows, scratch[size * size :])
+    info[0] = 0 if found else 1
 
 
 def dgemm(

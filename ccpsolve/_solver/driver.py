@@ -20,7 +20,7 @@ from ccpsolve._solver.workspace import (
     BETA,
     ROUTE,
     SCALE,
-    SYSTEMS,
+    STEPS,
     TARGET,
     TRIAL,
     TRIAL_SLACK,
@@ -43,7 +43,7 @@ ROUTES = ("closed form", "newton", "proximal newton", "interior point")
 AUTO, NEWTON_ONLY = range(2)
 """Whether Newton's method, where it fails, is followed by the proximal loop."""
 
-_GRADIENT_STEPS = 3
+_GRADIENT_STEPS = 1
 _NEWTON_STEPS = 40
 _SOLVED = 1e-13  # residual above which the next algorithm is tried
 
@@ -99,8 +99,8 @@ def solve_kernel(
 ) -> float:
     """Solve CCP(α, β), k ≥ 1, from the point in X if ``warm``; the answer is left in X.
 
-    Returns the residual reached in the equilibrated problem; the number of linear systems solved
-    and the algorithm are left in ``ws.scalars``.
+    Returns the residual reached in the equilibrated problem; the numbers of steps and of
+    the algorithm are left in ``ws.scalars``.
     """
     k = alpha.shape[0]
     data = (alpha.ctypes, beta.ctypes, int(symmetric), int(warm), method, X.ctypes)
@@ -119,12 +119,12 @@ def solve_with_buffers(
 ) -> tuple[float, int, int]:
     """Solve one problem with a workspace cut from the caller's buffers.
 
-    Returns the residual in the equilibrated problem, the number of linear systems solved, and the
-    index in `ROUTES` of the algorithm.
+    Returns the residual in the equilibrated problem, the number of steps, and the index in `ROUTES`
+    of the algorithm.
     """
     ws = make_workspace(buffer, integers, alpha.shape[0])
     residual = solve_kernel(alpha, beta, symmetric, warm, AUTO, X, ws)
-    return residual, int(ws.scalars[SYSTEMS]), int(ws.scalars[ROUTE])
+    return residual, int(ws.scalars[STEPS]), int(ws.scalars[ROUTE])
 
 
 @jit

@@ -46,9 +46,9 @@ from ccpsolve._solver.workspace import (
     SCALE,
     SLACK,
     STEP,
+    STEPS,
     SYMMETRIC,
     SYSTEM,
-    SYSTEMS,
     TARGET,
     TRIAL,
     TRIAL_SLACK,
@@ -107,7 +107,7 @@ def _factor_system(ws: Workspace) -> bool:
     system = congruence(beta, ws.squares[FRAME], ws.spectra.shape[1], ws)
     for i in range(n):
         system[i, i] += 1.0
-    ws.scalars[SYSTEMS] += 1.0
+    ws.scalars[STEPS] += 1.0
     if ws.scalars[SYMMETRIC] != 0.0:
         return cholesky_factor(system)
     return lu_factor(system, ws.pivots)
@@ -245,7 +245,7 @@ def interior_point(
 ) -> tuple[float, int]:
     """Solve one problem, k ≥ 1, with a workspace cut from the caller's buffers; the answer is in X.
 
-    Returns the residual in the equilibrated problem and the number of linear systems solved.
+    Returns the residual in the equilibrated problem and the number of steps.
     """
     k = alpha.shape[0]
     ws = make_workspace(buffer, integers, k)
@@ -253,4 +253,4 @@ def interior_point(
     _interior_point(_STEPS, ws.buffer.ctypes, ws.integers.ctypes, k)
     residual = newton(0, ws)
     unscale(ws.vectors[BEST], unit, ws.spectra[SCALE], X)
-    return residual, int(ws.scalars[SYSTEMS])
+    return residual, int(ws.scalars[STEPS])

@@ -13,7 +13,7 @@ from ccpsolve._numba import jit
 from ccpsolve._solver.driver import solve_kernel
 from ccpsolve._solver.workspace import (
     ROUTE,
-    SYSTEMS,
+    STEPS,
     integer_size,
     make_workspace,
     workspace_size,
@@ -23,7 +23,7 @@ __all__ = ["Buffers", "Results", "solve_and_certify"]
 
 Array = NDArray[np.float64]
 
-_REPORT = 2  # linear systems solved, index of the algorithm
+_REPORT = 2  # steps, index of the algorithm
 
 
 class Buffers(NamedTuple):
@@ -49,7 +49,7 @@ class Results(NamedTuple):
 
     X: Array  # (B, k, k) starting points on entry where asked for
     certificates: Array  # (B, FIELDS)
-    reports: NDArray[np.int64]  # (B, 2) linear systems solved, index in ROUTES of the algorithm
+    reports: NDArray[np.int64]  # (B, 2) steps, index in ROUTES of the algorithm
 
     @classmethod
     def allocate(cls, count: int, k: int) -> Results:
@@ -92,7 +92,7 @@ def solve_and_certify(
     for b in range(first, last):
         alpha, beta, X = alphas[b], betas[b], results.X[b]
         solve_kernel(alpha, beta, symmetric[b], warm, method, X, ws)
-        results.reports[b, 0] = int(ws.scalars[SYSTEMS])
+        results.reports[b, 0] = int(ws.scalars[STEPS])
         results.reports[b, 1] = int(ws.scalars[ROUTE])
         certificate_kernel(
             alpha,

@@ -22,28 +22,24 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from ccpsolve._lapack import cholesky_factor, cholesky_solve, lu_factor, lu_solve
 from ccpsolve._linking import exported
-from ccpsolve._numba import inline, jit
-from ccpsolve._solver.congruence import congruence, pairs_below, to_basis, to_original
+from ccpsolve._numba import inline
+from ccpsolve._solver.pair_system import boundary_trial, factor_and_solve
 from ccpsolve._solver.spectrum import split
 from ccpsolve._solver.svec_kernels import copy, norm, slack
 from ccpsolve._solver.workspace import (
     BEST,
     BETA,
-    FIRST,
+    FACTOR_RANK,
     NORM_ALPHA,
     NORM_BETA,
-    ROWS,
     SLACK,
     STEP,
-    SYMMETRIC,
+    STEPS,
     SYSTEM,
-    SYSTEMS,
     TARGET,
     TRIAL,
     TRIAL_SLACK,
-    VALUES,
     WORKSPACE,
     S,
     Workspace,
@@ -61,6 +57,7 @@ ROUNDING = 2e-15
 _STAGNATED = 1e-13  # below this a residual that no longer halves is at its rounding level
 _SMALLEST_PART = 0.05  # of ‖α‖ for S and of ‖α‖/‖β‖ for X, in the choice of γ
 
+_INEXACT, _INEXACT_STEPS = 0.01, 8
 _LARGEST_GAMMA = 10.0  # times 1/‖β‖; Z takes γ times the rounding of the slack, eps·‖β‖‖X‖
 
 
@@ -90,57 +87,13 @@ def _residual(beta: Array, ws: Workspace) -> float:
 
 
 @inline
-def _add_mixed_terms(system: Array, values: Array, r: int, gamma: float) -> None:
-    """Add D, s_j/x_i with x_i = values_i and s_j = −values_j/γ, to the pairs i < r ≤ j."""
-    k = values.shape[0]
-    index = 0
-    for i in range(r):
-        index += r - i
-        for j in range(r, k):
-            system[index, index] -= values[j] / (gamma * values[i])
-            index += 1
-
-
-@jit(internal=True)
-def _solve(system: Array, right: Array, ws: Workspace) -> bool:
-    """Overwrite ``right`` by the solution; False where the system is singular."""
-    ws.scalars[SYSTEMS] += 1.0
-    if ws.scalars[SYMMETRIC] != 0.0:
-        if not cholesky_factor(system):
-            return False
-        cholesky_solve(system, right)
-        return True
-    if not lu_factor(system, ws.pivots):
-        return False
-    lu_solve(system, ws.pivots, right)
-    return True
-
-
-@inline
-def _boundary_trial(beta: Array, r: int, gamma: float, ws: Workspace) -> bool:
-    """Set the trial point to X + dX; False where the linear system is singular."""
-    rows, values = ws.squares[ROWS], ws.spectra[VALUES]
-    x, trial = ws.vectors[X], ws.vectors[TRIAL]
-    m = pairs_below(r, values.shape[0])
-    system = congruence(beta, rows, r, ws)
-    _add_mixed_terms(system, values, r, gamma)
-    pairs = ws.operators[FIRST][:m]
-    to_basis(ws.vectors[STEP], rows, r, ws, pairs)
-    if not _solve(system, pairs, ws):
-        return False
-    to_original(pairs, rows, r, ws, trial)
-    for i in range(x.shape[0]):
-        trial[i] = x[i] - trial[i]
-    return True
-
-
-@inline
 def _interior_trial(beta: Array, ws: Workspace) -> bool:
     """Set the trial point to β⁻¹[α], the Newton point where Z is positive definite."""
     system = ws.operators[SYSTEM]
     copy(ws.operators[BETA], system)
     copy(ws.vectors[TARGET], ws.vectors[TRIAL])
-    return _solve(system.reshape(beta.shape), ws.vectors[TRIAL], ws)
+    ws.scalars[FACTOR_RANK] = 0.0
+    return factor_and_solve(system.reshape(beta.shape), ws.vectors[TRIAL], ws)
 
 
 @exported(types.float64(types.int64, *WORKSPACE))
@@ -164,7 +117,8 @@ def _newton(limit: int, buffer: Any, integers: Any, k: int) -> float:
         if r == k:
             solved = _interior_trial(beta, ws)
         elif r > 0:
-            solved = _boundary_trial(beta, r, gamma, ws)
+            accuracy = min(_INEXACT, residual**0.5) if iterations < _INEXACT_STEPS else 0.0
+            solved = boundary_trial(beta, r, gamma, accuracy, ws)
         else:
             solved = True
             for i in range(n):
@@ -173,6 +127,7 @@ def _newton(limit: int, buffer: Any, integers: Any, k: int) -> float:
             return smallest
         slack(beta, trial, ws.vectors[TARGET], ws.vectors[TRIAL_SLACK])
         iterations += 1
+        ws.scalars[STEPS] += 1.0
 
 
 @inline

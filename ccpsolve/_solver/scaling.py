@@ -12,19 +12,22 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ccpsolve._numba import inline, jit
-from ccpsolve._solver.svec_kernels import dot, norm
+from ccpsolve._numba import inline
+from ccpsolve._solver.svec_kernels import norm
 from ccpsolve._solver.workspace import (
     ALPHA,
     BEST,
     BETA,
     DIAGONAL,
+    FACTOR_RANK,
+    MATRIX_FREE,
+    MEAN_DIAGONAL,
     NORM_ALPHA,
     NORM_BETA,
     SCALE,
     STEP,
+    STEPS,
     SYMMETRIC,
-    SYSTEMS,
     TARGET,
     TRIAL,
     Workspace,
@@ -48,10 +51,11 @@ def _power_of_two(value: float) -> float:
 
 
 @inline
-def _set_congruence(beta: Array, scale: Array) -> None:
+def _set_congruence(beta: Array, scale: Array) -> float:
     """Set C_i near β_iiii^(−1/4), up to a factor, so that all entries (ii, ii) become similar.
 
-    Only ratios of entries enter: a change of the unit of β does not change C.
+    Only ratios of entries enter: a change of the unit of β does not change C. Returns the largest
+    diagonal entry, which for β ⪰ 0 is the largest entry before and (nearly) after the congruence.
     """
     k = scale.shape[0]
     largest = 0.0
@@ -65,68 +69,65 @@ def _set_congruence(beta: Array, scale: Array) -> None:
             scale[i] = _power_of_two(math.sqrt(math.sqrt(largest / entry)))
         else:
             scale[i] = 1.0
-
-
-@jit(internal=True)
-def _divide(values: Array) -> float:
-    """Divide by the power of two next below the largest magnitude, and return it."""
-    largest = 0.0
-    for i in range(values.shape[0]):
-        largest = max(largest, abs(values[i]))
-    unit = _power_of_two(largest)
-    for i in range(values.shape[0]):
-        values[i] /= unit
-    return unit
+    return largest
 
 
 @inline
-def _equilibrate(alpha: Array, beta: Array, ws: Workspace) -> float:
-    """Write the equilibrated problem to the workspace; return a/b, the unit of X."""
-    scale = ws.spectra[SCALE]
-    k, n = scale.shape[0], beta.shape[0]
-    _set_congruence(beta, scale)
-    vectors, scaled = ws.vectors, ws.operators[BETA].reshape(n, n)
-    target, pair = vectors[TARGET], vectors[STEP]
-    index = 0
-    for i in range(k):
-        for j in range(i, k):
+def _scale_alpha(alpha: Array, ws: Workspace) -> float:
+    """Write CαC/a to ALPHA and TARGET, and C_iC_j to STEP; return a."""
+    scale, target, pair = ws.spectra[SCALE], ws.vectors[TARGET], ws.vectors[STEP]
+    largest, index = 0.0, 0
+    for i in range(scale.shape[0]):
+        for j in range(i, scale.shape[0]):
             pair[index] = scale[i] * scale[j]
             target[index] = alpha[i, j] * pair[index] * (1.0 if i == j else _SQRT2)
+            largest = max(largest, abs(target[index]))
             index += 1
-    for i in range(n):
-        for j in range(n):
-            scaled[i, j] = beta[i, j] * pair[i] * pair[j]
-    unit = _divide(target) / _divide(ws.operators[BETA])
-    for i in range(n):
-        vectors[ALPHA, i] = target[i]
-        vectors[DIAGONAL, i] = scaled[i, i]
+    unit = _power_of_two(largest)
+    for i in range(target.shape[0]):
+        target[i] /= unit
+        ws.vectors[ALPHA, i] = target[i]
     return unit
 
 
 @inline
-def _row_norm(beta: Array) -> float:
-    """Largest row norm of β, a lower bound of its spectral norm; 1 for β = 0."""
-    largest = 0.0
-    for i in range(beta.shape[0]):
-        largest = max(largest, dot(beta[i], beta[i]))
-    return math.sqrt(largest) if largest > 0.0 else 1.0
+def _scale_beta(beta: Array, unit: float, ws: Workspace) -> None:
+    """Write C⊗C β C⊗C/unit to BETA, its diagonal, and the scales derived from it."""
+    n = beta.shape[0]
+    scaled, pair = ws.operators[BETA].reshape(n, n), ws.vectors[STEP]
+    largest, trace = 0.0, 0.0
+    for i in range(n):
+        factor = pair[i] / unit
+        total = 0.0
+        for j in range(n):
+            value = beta[i, j] * (factor * pair[j])
+            scaled[i, j] = value
+            total += value * value
+        largest = max(largest, total)
+        trace += scaled[i, i]
+        ws.vectors[DIAGONAL, i] = scaled[i, i]
+    # the largest row is a lower bound of the spectral norm
+    ws.scalars[NORM_BETA] = math.sqrt(largest) if largest > 0.0 else 1.0
+    ws.scalars[MEAN_DIAGONAL] = trace / n
 
 
 @inline
 def prepare(alpha: Array, beta: Array, symmetric: int, ws: Workspace) -> float:
-    """Fill the workspace with the equilibrated problem; return the unit of X.
+    """Fill the workspace with the equilibrated problem; return a/b, the unit of X.
 
     ``symmetric`` is 1 or 0.
     """
-    n = ws.vectors.shape[1]
-    unit = _equilibrate(alpha, beta, ws)
-    ws.scalars[NORM_BETA] = _row_norm(ws.operators[BETA].reshape(n, n))
+    beta_unit = _power_of_two(_set_congruence(beta, ws.spectra[SCALE]))
+    alpha_unit = _scale_alpha(alpha, ws)
+    _scale_beta(beta, beta_unit, ws)
     ws.scalars[NORM_ALPHA] = norm(ws.vectors[TARGET])
     ws.scalars[SYMMETRIC] = symmetric
-    ws.scalars[SYSTEMS] = 0.0
-    for i in range(n):
+    ws.scalars[STEPS] = 0.0
+    ws.scalars[FACTOR_RANK] = 0.0
+    ws.scalars[MATRIX_FREE] = 1.0
+    for i in range(ws.vectors.shape[1]):
         ws.vectors[BEST, i] = 0.0
-    return unit
+    return alpha_unit / beta_unit
 
 
 @inline

@@ -6,16 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccpsolve._lapack import eigh_rows
-from ccpsolve._loops import eigh_rows_jacobi, sort_descending
 from ccpsolve._numba import inline, jit
 from ccpsolve._solver.svec_kernels import add_dyad, unpack
-from ccpsolve._solver.workspace import LEFT, ROWS, VALUES, Workspace
+from ccpsolve._solver.workspace import ROWS, VALUES, Workspace
 
 __all__ = ["count_positive", "decompose", "split"]
 
 Array = NDArray[np.float64]
-
-_JACOBI_ORDER = 8  # up to this order Jacobi rotations are faster than LAPACK
 
 
 @inline
@@ -23,22 +20,10 @@ def decompose(z: Array, ws: Workspace) -> None:
     """Find eigenvalues (VALUES, descending; NaN on failure) and eigenvectors (ROWS) of Z."""
     values, rows = ws.spectra[VALUES], ws.squares[ROWS]
     k = values.shape[0]
-    if k <= _JACOBI_ORDER:
-        matrix = ws.squares[LEFT]
-        unpack(z, matrix)
-        for i in range(k):
-            for j in range(k):
-                rows[i, j] = 0.0
-            rows[i, i] = 1.0
-        eigh_rows_jacobi(matrix, rows)
-        for i in range(k):
-            values[i] = matrix[i, i]
-        sort_descending(values, rows)
-        return
     unpack(z, rows)
     for i in range(k):
         for j in range(k):
-            rows[i, j] = -rows[i, j]  # LAPACK sorts in ascending order
+            rows[i, j] = -rows[i, j]  # eigenvalues come in ascending order
     found = eigh_rows(rows, values, ws.lapack, ws.integers)
     for i in range(k):
         values[i] = -values[i] if found else np.nan

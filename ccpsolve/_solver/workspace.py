@@ -33,25 +33,34 @@ Array = NDArray[np.float64]
     BEST,  # X of the smallest residual so far
     CENTER,  # an earlier X
     STEP,  # right-hand side of a linear system, then its solution
+    MIXED,  # D of a Newton system, on its pairs
+    REMAINDER,  # conjugate gradients: residual,
+    DIRECTION,  # search direction,
+    IMAGE,  # and its image; vectors of pairs
+    PRECONDITIONED,
     VECTORS,
-) = range(12)
+) = range(17)
 
 # operators on Sym_k, n² numbers
 BETA, SYSTEM, FIRST, SECOND, OPERATORS = range(5)
 
 # k×k matrices
 ROWS, FRAME, LEFT, MIDDLE, RIGHT, SQUARES = range(6)
-# ROWS: eigenvectors of Z; FRAME: Gᵀ of the interior-point method; the others are scratch
+# ROWS: eigenvectors of Z; FRAME: those to which the factor in SYSTEM belongs, or Gᵀ of the
+# interior-point method; the others are scratch
 
 # single numbers
 (
     NORM_BETA,  # scales of residuals
     NORM_ALPHA,
     SYMMETRIC,  # 1 for symmetric β, 0 else
-    SYSTEMS,  # linear systems solved so far
+    STEPS,  # Newton or interior-point steps taken so far
     ROUTE,  # the algorithm that gave the answer
+    FACTOR_RANK,  # of the X to which the Cholesky factor in SYSTEM belongs, 0 for none
+    MEAN_DIAGONAL,  # trace β / n
+    MATRIX_FREE,  # 1 until conjugate gradients without a factor have failed once
     SCALARS,
-) = range(6)
+) = range(9)
 
 # vectors of length k
 SCALE, VALUES, ROOTS, SPECTRA = range(4)

@@ -17,6 +17,23 @@ def positive_definite(rng, n):
     return root @ root.T
 
 
+def symmetric(rng, k, kind):
+    z = rng.standard_normal((k, k))
+    z += z.T
+    if kind == "zero":
+        z *= 0.0
+    elif kind == "diagonal":
+        z = np.diag(z.diagonal())
+    elif kind == "clustered":
+        Q = np.linalg.qr(z)[0]
+        z = (Q * np.where(np.arange(k) < k // 2, 1.0, -2.0)) @ Q.T
+    elif kind == "tiny":
+        z *= 1e-150
+    elif kind == "block":
+        z[: k // 2, k // 2 :] = z[k // 2 :, : k // 2] = 0.0
+    return 0.5 * (z + z.T)
+
+
 @pytest.mark.parametrize("n", SIZES)
 def test_cholesky_solves(n):
     rng = np.random.default_rng(n)
@@ -46,17 +63,26 @@ def test_lu_solves_unsymmetric_systems(n):
     np.testing.assert_allclose(a @ x, b, atol=1e-12 * np.linalg.cond(a))
 
 
-@pytest.mark.parametrize("k", SIZES)
-def test_eigenvectors_are_rows(k):
-    rng = np.random.default_rng(k)
-    z = rng.standard_normal((k, k))
-    z += z.T
-    rows, values = np.tril(z), np.empty(k)
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 7, 24, 25, 40])
+@pytest.mark.parametrize("kind", ["random", "zero", "diagonal", "clustered", "tiny", "block"])
+def test_eigenvectors_are_rows(k, kind):
+    z = symmetric(np.random.default_rng(k), k, kind)
+    rows, values = z.copy(), np.empty(k)
     size, integer_size = _lapack.eigh_workspace_sizes(k)
     assert _lapack.eigh_rows(rows, values, np.empty(size), np.empty(integer_size, np.int32))
     assert np.all(np.diff(values) >= 0)
     np.testing.assert_allclose(rows @ rows.T, np.eye(k), atol=1e-13)
-    np.testing.assert_allclose(rows.T * values @ rows, z, atol=1e-13 * np.abs(z).max() * k)
+    np.testing.assert_allclose(rows.T * values @ rows, z, atol=1e-14 * np.abs(z).max() * k)
+
+
+@pytest.mark.parametrize("k", [2, 5, 30])
+def test_eigenvalues_of_nan_are_refused_or_nan(k):
+    values = np.empty(k)
+    size, integer_size = _lapack.eigh_workspace_sizes(k)
+    found = _lapack.eigh_rows(
+        np.full((k, k), np.nan), values, np.empty(size), np.empty(integer_size, np.int32)
+    )
+    assert not found or np.isnan(values).any()
 
 
 @pytest.mark.parametrize("size", SIZES)

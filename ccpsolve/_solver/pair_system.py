@@ -1,0 +1,183 @@
+"""The linear system (M + D) d = b of a Newton step, by factorisation or by conjugate gradients.
+
+The unknown has one entry for each pair (i, j), i ≤ j, i < r. Forming ``M = WβWᵀ`` costs far more
+than its factorisation where k is large, so there the product with M is applied (two changes of
+basis and one product with β) in conjugate gradients, preconditioned by the factor from an earlier
+step if X had the same rank then, by a diagonal else. A step that needs too many products is left,
+and the system is factorised: the work wasted is at most half of that.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccpsolve._lapack import cholesky_factor, cholesky_solve, lu_factor, lu_solve
+from ccpsolve._numba import inline, jit
+from ccpsolve._solver.congruence import congruence, pairs_below, to_basis, to_original
+from ccpsolve._solver.svec_kernels import apply, copy, dot, norm
+from ccpsolve._solver.workspace import (
+    DIRECTION,
+    FACTOR_RANK,
+    FIRST,
+    FRAME,
+    IMAGE,
+    MATRIX_FREE,
+    MEAN_DIAGONAL,
+    MIXED,
+    PRECONDITIONED,
+    REMAINDER,
+    ROWS,
+    SLACK,
+    STEP,
+    SYMMETRIC,
+    SYSTEM,
+    TRIAL,
+    TRIAL_SLACK,
+    VALUES,
+    Workspace,
+    X,
+)
+
+__all__ = ["boundary_trial", "factor_and_solve"]
+
+Array = NDArray[np.float64]
+
+_DIRECT_ORDER = 7  # up to this order a factorisation costs less than a few products
+
+
+@inline
+def _budget(k: int) -> int:
+    """Choose the number of products that cost half as much as forming and factorising M."""
+    return k * k // 7
+
+
+@jit(internal=True)
+def factor_and_solve(system: Array, right: Array, ws: Workspace) -> bool:
+    """Overwrite ``right`` by the solution; False where the system is singular."""
+    if ws.scalars[SYMMETRIC] != 0.0:
+        if not cholesky_factor(system):
+            return False
+        cholesky_solve(system, right)
+        return True
+    if not lu_factor(system, ws.pivots):
+        return False
+    lu_solve(system, ws.pivots, right)
+    return True
+
+
+@inline
+def _set_mixed_terms(r: int, gamma: float, ws: Workspace) -> None:
+    """Write D: s_j/x_i with x_i = values_i, s_j = −values_j/γ on pairs i < r ≤ j, 0 else."""
+    values, mixed = ws.spectra[VALUES], ws.vectors[MIXED]
+    k = values.shape[0]
+    index = 0
+    for i in range(r):
+        for j in range(i, k):
+            mixed[index] = -values[j] / (gamma * values[i]) if j >= r else 0.0
+            index += 1
+
+
+@inline
+def _solve_directly(beta: Array, pairs: Array, r: int, ws: Workspace) -> bool:
+    """Overwrite ``pairs`` by the solution; the factor is kept for later steps."""
+    system = congruence(beta, ws.squares[ROWS], r, ws)
+    for i in range(pairs.shape[0]):
+        system[i, i] += ws.vectors[MIXED, i]
+    ws.scalars[FACTOR_RANK] = 0.0
+    if not factor_and_solve(system, pairs, ws):
+        return False
+    if ws.scalars[SYMMETRIC] != 0.0:
+        ws.scalars[FACTOR_RANK] = r
+        for i in range(ws.spectra.shape[1]):
+            copy(ws.squares[ROWS, i], ws.squares[FRAME, i])
+    return True
+
+
+@inline
+def _product(beta: Array, p: Array, r: int, ws: Workspace, out: Array) -> None:
+    """Apply the system: out ← (M + D) p."""
+    rows, mixed = ws.squares[ROWS], ws.vectors[MIXED]
+    to_original(p, rows, r, ws, ws.vectors[SLACK])
+    apply(beta, ws.vectors[SLACK], ws.vectors[TRIAL_SLACK])
+    to_basis(ws.vectors[TRIAL_SLACK], rows, r, ws, out)
+    for i in range(p.shape[0]):
+        out[i] += mixed[i] * p[i]
+
+
+@inline
+def _precondition(remainder: Array, r: int, ws: Workspace, out: Array) -> None:
+    """Solve with the factor from an earlier step in its own basis, or with a diagonal."""
+    m = remainder.shape[0]
+    if ws.scalars[FACTOR_RANK] != r:
+        for i in range(m):
+            out[i] = remainder[i] / (ws.scalars[MEAN_DIAGONAL] + ws.vectors[MIXED, i])
+        return
+    factor = ws.operators[SYSTEM][: m * m].reshape(m, m)
+    to_original(remainder, ws.squares[ROWS], r, ws, ws.vectors[SLACK])
+    to_basis(ws.vectors[SLACK], ws.squares[FRAME], r, ws, out)
+    cholesky_solve(factor, out)
+    to_original(out, ws.squares[FRAME], r, ws, ws.vectors[SLACK])
+    to_basis(ws.vectors[SLACK], ws.squares[ROWS], r, ws, out)
+
+
+@inline
+def _conjugate_gradients(
+    beta: Array, right: Array, r: int, accuracy: float, budget: int, ws: Workspace
+) -> bool:
+    """Solve to the relative accuracy with at most ``budget`` products, into TRIAL; else False."""
+    m = right.shape[0]
+    solution, remainder = ws.vectors[TRIAL][:m], ws.vectors[REMAINDER][:m]
+    direction, image = ws.vectors[DIRECTION][:m], ws.vectors[IMAGE][:m]
+    preconditioned = ws.vectors[PRECONDITIONED][:m]
+    copy(right, remainder)
+    for i in range(m):
+        solution[i] = direction[i] = 0.0
+    goal, last = accuracy * norm(right), 1.0
+    for _ in range(budget):
+        _precondition(remainder, r, ws, preconditioned)
+        product = dot(remainder, preconditioned)
+        if not product > 0.0:
+            return False
+        for i in range(m):
+            direction[i] = preconditioned[i] + product / last * direction[i]
+        last = product
+        _product(beta, direction, r, ws, image)
+        curvature = dot(direction, image)
+        if not curvature > 0.0:
+            return False
+        length = product / curvature
+        for i in range(m):
+            solution[i] += length * direction[i]
+            remainder[i] -= length * image[i]
+        if norm(remainder) <= goal:
+            return True
+    return False
+
+
+@inline
+def boundary_trial(beta: Array, r: int, gamma: float, accuracy: float, ws: Workspace) -> bool:
+    """Set the trial point to X + dX for 0 < r < k; False where the linear system is singular.
+
+    An accuracy of 0 asks for a factorisation.
+    """
+    rows, x, trial = ws.squares[ROWS], ws.vectors[X], ws.vectors[TRIAL]
+    k = rows.shape[0]
+    pairs = ws.operators[FIRST][: pairs_below(r, k)]
+    _set_mixed_terms(r, gamma, ws)
+    to_basis(ws.vectors[STEP], rows, r, ws, ws.vectors[STEP])
+    right = ws.vectors[STEP][: pairs.shape[0]]
+    solved = False
+    worthwhile = ws.scalars[MATRIX_FREE] != 0.0 or ws.scalars[FACTOR_RANK] == r
+    if accuracy > 0.0 and worthwhile and k > _DIRECT_ORDER and ws.scalars[SYMMETRIC] != 0.0:
+        solved = _conjugate_gradients(beta, right, r, accuracy, _budget(k), ws)
+        if not solved and ws.scalars[FACTOR_RANK] != r:
+            ws.scalars[MATRIX_FREE] = 0.0
+    if not solved:
+        copy(right, trial[: pairs.shape[0]])
+        solved = _solve_directly(beta, trial[: pairs.shape[0]], r, ws)
+    copy(trial[: pairs.shape[0]], pairs)
+    to_original(pairs, rows, r, ws, trial)
+    for i in range(x.shape[0]):
+        trial[i] = x[i] - trial[i]
+    return solved
