@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -97,7 +98,7 @@ def peak_bytes(action: Callable[[], object], device: torch.device) -> int:
     return peak
 
 
-_MEMORY_EVENTS = {"activities": [ProfilerActivity.CPU], "profile_memory": True, "acc_events": True}
+_MEMORY_EVENTS: dict[str, Any] = {"activities": [ProfilerActivity.CPU], "profile_memory": True, "acc_events": True}
 
 
 @contextmanager
