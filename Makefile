@@ -33,8 +33,9 @@ check: $(STAMP)  ## lint, types, docs
 docs: $(STAMP)
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
-bench: $(STAMP)  ## benchmarks; their results go to docs/
-	$(BIN)/python -m bench
+bench: $(STAMP)  ## the benchmarks, one after the other
+	$(BIN)/python -m bench.ccp
+	$(BIN)/python -m bench.stationary
 
 clean:
 	rm -rf $(VENV) build dist docs/_build docs/api .pytest_cache .mypy_cache .ruff_cache
