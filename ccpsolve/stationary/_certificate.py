@@ -25,7 +25,8 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-_TINY_SCALINGS = (1.0, 1 + 1e-13, 1 + 1e-11, 1 + 1e-10, 1 + 1e-9)  # tried before an eigenvalue computation
+# tried before an eigenvalue computation
+_TINY_SCALINGS = (1.0, 1 + 1e-13, 1 + 1e-11, 1 + 1e-10, 1 + 1e-9)
 _CANCELLATION = 1e-14
 _DEPENDENT = 1e-12  # Gram eigenvalues below this, relative to the largest, count as zero
 
