@@ -12,7 +12,7 @@ from torch import Tensor
 from flows._errors import DerivativeCheckError, KinkWarning, UnsupportedModelError
 
 if TYPE_CHECKING:
-    from flows.objective import Objective
+    from flows._oracle import Oracle
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class DerivativeCheck:
     tolerance: float
 
 
-def check_derivatives(objective: "Objective", w: Tensor, *, has_kinks: bool) -> DerivativeCheck:
+def check_derivatives(objective: "Oracle", w: Tensor, *, has_kinks: bool) -> DerivativeCheck:
     """Check the second and third derivatives of `objective` at ``w``.
 
     Raises
@@ -78,7 +78,7 @@ def check_derivatives(objective: "Objective", w: Tensor, *, has_kinks: bool) -> 
     return report
 
 
-def _measure(objective: "Objective", w: Tensor) -> DerivativeCheck:
+def _measure(objective: "Oracle", w: Tensor) -> DerivativeCheck:
     u, v = _random_directions(w)
     both = torch.cat((u, v), dim=1)
     H, T = objective.hvp(w, both), objective.third_pairs(w, both)

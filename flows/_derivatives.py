@@ -15,6 +15,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from flows._memory import is_out_of_memory
+
 logger = logging.getLogger(__name__)
 
 ScalarFunction = Callable[[Tensor], Tensor]
@@ -45,23 +47,23 @@ class ColumnBatch:
 
     def pull_back(self, output: Tensor, w: Tensor, V: Tensor) -> Tensor:
         """Return ``(∂output/∂w)ᵀ V``, shape (d, m)."""
-        if not output.requires_grad:
+        if not output.requires_grad:  # it does not depend on w
             return torch.zeros_like(V)
-        blocks: list[Tensor] = []
+        result = torch.empty_like(V)
         done = 0
         while done < V.shape[1]:
             block = V[:, done : done + self.limit]
-            if block.shape[1] > 1:
-                try:
-                    blocks.append(_pull_back_together(output, w, block))
-                except RuntimeError as error:
-                    logger.info("columns go one by one from here on, since: %s", error)
-                    self.limit = 1
-                    continue
-            else:
-                blocks.append(_pull_back(output, w, block[:, 0]).unsqueeze(1))
-            done += block.shape[1]
-        return torch.cat(blocks, dim=1) if blocks else torch.zeros_like(V)
+            m = block.shape[1]
+            try:
+                result[:, done : done + m] = _pull_back_columns(output, w, block)
+            except RuntimeError as error:
+                if m == 1 or is_out_of_memory(error):
+                    raise
+                logger.info("columns go one by one from here on, since: %s", error)
+                self.limit = 1
+                continue
+            done += m
+        return result
 
 
 class GradientGraph:
@@ -72,13 +74,11 @@ class GradientGraph:
     f : callable
         A scalar torch function of a flat vector.
     w : Tensor, shape (d,)
-    batch : ColumnBatch
     """
 
-    def __init__(self, f: ScalarFunction, w: Tensor, batch: ColumnBatch) -> None:
+    def __init__(self, f: ScalarFunction, w: Tensor) -> None:
         # A clone: the caller may update w in place while the graph lives.
         self._w = w.detach().clone().requires_grad_()
-        self._batch = batch
         value = f(self._w)
         self._gradient = _pull_back(value, self._w, torch.ones_like(value), record=True)
         self.value = value.detach()
@@ -92,26 +92,32 @@ class GradientGraph:
         """Whether the graph was recorded at ``w``."""
         return torch.equal(self._w, w)
 
-    def hessian_columns(self, V: Tensor) -> Tensor:
+    def hessian_columns(self, V: Tensor, batch: ColumnBatch) -> Tensor:
         """Return ``∇²f(w) V``, shape (d, m)."""
-        return self._batch.pull_back(self._gradient, self._w, V)
+        return batch.pull_back(self._gradient, self._w, V)
 
-    def third_columns(self, U: Tensor, V: Tensor) -> Tensor:
+    def third_columns(self, U: Tensor, V: Tensor, batch: ColumnBatch) -> Tensor:
         """Return the columns ``∇³f(w)[u_j, v_j]``; a single column u goes with every v_j."""
         if U.shape[1] == 1:
-            return self._batch.pull_back(self._hessian_column(U[:, 0]), self._w, V)
-        columns = [torch.zeros_like(V[:, :0])]
-        for u, v in zip(U.T, V.T, strict=True):
-            columns.append(_pull_back(self._hessian_column(u), self._w, v).unsqueeze(1))
-        return torch.cat(columns, dim=1)
+            return self._third_row(U[:, 0], V, batch)
+        result = torch.empty_like(V)
+        for j in range(V.shape[1]):
+            result[:, j : j + 1] = self._third_row(U[:, j], V[:, j : j + 1], batch)
+        return result
 
-    def third_pairs(self, U: Tensor) -> Tensor:
+    def third_pairs(self, U: Tensor, batch: ColumnBatch) -> Tensor:
         """Return ``∇³f(w)[u_i, u_j]`` for i ≤ j, row after row, shape (d, k(k+1)/2)."""
-        blocks = [torch.zeros_like(U[:, :0])]
-        for i in range(U.shape[1]):
-            recorded = self._hessian_column(U[:, i])
-            blocks.append(self._batch.pull_back(recorded, self._w, U[:, i:]))
-        return torch.cat(blocks, dim=1)
+        k = U.shape[1]
+        result = U.new_empty(len(U), k * (k + 1) // 2)
+        done = 0
+        for i in range(k):
+            result[:, done : done + k - i] = self._third_row(U[:, i], U[:, i:], batch)
+            done += k - i
+        return result
+
+    def _third_row(self, u: Tensor, V: Tensor, batch: ColumnBatch) -> Tensor:
+        """Return the columns ``∇³f(w)[u, v_j]``; what is recorded for u is freed on return."""
+        return batch.pull_back(self._hessian_column(u), self._w, V)
 
     def _hessian_column(self, u: Tensor) -> Tensor:
         return _pull_back(self._gradient, self._w, u, record=True)
@@ -135,7 +141,9 @@ def _pull_back(output: Tensor, w: Tensor, v: Tensor, *, record: bool = False) ->
     )[0]
 
 
-def _pull_back_together(output: Tensor, w: Tensor, V: Tensor) -> Tensor:
+def _pull_back_columns(output: Tensor, w: Tensor, V: Tensor) -> Tensor:
+    if V.shape[1] == 1:
+        return _pull_back(output, w, V[:, 0]).unsqueeze(1)
     rows = torch.autograd.grad(
         output,
         w,

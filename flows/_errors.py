@@ -17,5 +17,9 @@ class DerivativeCheckError(FlowsError):
     """A derivative disagrees with the finite difference it was compared with."""
 
 
+class NotEnoughMemoryError(FlowsError):
+    """Memory ran out, and nothing could be split further."""
+
+
 class KinkWarning(UserWarning):
     """A function has kinks, whose curvature its derivatives do not contain."""

@@ -74,8 +74,14 @@ def require_valid(name: str, data: Data) -> None:
         raise InvalidArgumentError(f"{name} must be finite, found {bad} NaN or infinite entries")
 
 
-def chunks(total: int, chunk: int) -> list[tuple[int, int]]:
-    """Return the bounds of consecutive chunks of at most `chunk` of `total` examples."""
+def require_chunk(chunk: int | None) -> None:
+    """Raise unless `chunk` is a positive integer or None."""
+    if chunk is None:
+        return
     if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
         raise InvalidArgumentError(f"chunk must be a positive integer or None, found {chunk!r}")
+
+
+def chunks(total: int, chunk: int) -> list[tuple[int, int]]:
+    """Return the bounds of consecutive chunks of at most `chunk` of `total` examples."""
     return [(start, min(start + chunk, total)) for start in range(0, total, chunk)]

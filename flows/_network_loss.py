@@ -1,7 +1,7 @@
 """The mean loss of a network over its examples, as a weighted sum of losses of chunks."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -9,9 +9,13 @@ from torch import Tensor, nn
 
 from flows import _examples
 from flows._derivatives import ScalarFunction
+from flows._errors import FlowsError
 from flows._examples import Data
 from flows._network import Network
 from flows._preflight import require_mean, require_supported
+
+Terms = list[tuple[float, ScalarFunction]]
+"""Weights that sum to one, and scalar functions of flat weights."""
 
 
 class NetworkLoss:
@@ -19,14 +23,14 @@ class NetworkLoss:
 
     Parameters
     ----------
-    model, loss, inputs, targets, chunk
+    model, loss, inputs, targets
         As for `flows.Objective`.
+    split : bool
+        Whether the loss will be evaluated in chunks of examples.
 
     Attributes
     ----------
     network : Network
-    terms : list of (float, callable)
-        Weights that sum to one, and scalar functions of flat weights.
     """
 
     def __init__(
@@ -35,23 +39,34 @@ class NetworkLoss:
         loss: Callable[[Any, Any], Tensor],
         inputs: Data,
         targets: Data,
-        chunk: int | None,
+        *,
+        split: bool,
     ) -> None:
-        require_supported(model, chunked=chunk is not None)
+        require_supported(model, chunked=split)
         _examples.require_valid("inputs", inputs)
         _examples.require_valid("targets", targets)
         self.network = Network(model)
         self._loss = loss
         self._inputs = inputs
         self._targets = targets
-        self._chunk = chunk
-        self.terms: list[tuple[float, ScalarFunction]] = [(1.0, partial(self._loss_of, None))]
-        if chunk is not None:
-            total = _examples.count("inputs and targets", (inputs, targets))
-            self.terms = [
-                ((stop - start) / total, partial(self._loss_of, (start, stop)))
-                for start, stop in _examples.chunks(total, chunk)
-            ]
+
+    @cached_property
+    def total(self) -> int:
+        """The number of examples."""
+        return _examples.count("inputs and targets", (self._inputs, self._targets))
+
+    def terms(self, chunk: int | None) -> Terms:
+        """Return the functions of chunks of at most so many examples (None: of all)."""
+        if chunk is None or chunk >= self.total:
+            return [(1.0, partial(self._loss_of, None))]
+        return [
+            ((stop - start) / self.total, partial(self._loss_of, (start, stop)))
+            for start, stop in _examples.chunks(self.total, chunk)
+        ]
+
+    def of_first(self, examples: int) -> ScalarFunction:
+        """Return the mean loss of the first so many examples."""
+        return partial(self._loss_of, (0, examples))
 
     def _loss_of(self, bounds: tuple[int, int] | None, w: Tensor) -> Tensor:
         """Return the mean loss of the examples within `bounds` (None: of all)."""
@@ -61,26 +76,34 @@ class NetworkLoss:
             targets = _examples.rows(targets, *bounds)
         return self._loss(self.network(w, inputs), targets)
 
-    def outputs(self, w: Tensor, inputs: Data) -> Any:
+    def outputs(self, w: Tensor, inputs: Data, chunk: int | None) -> Any:
         """Return the outputs on the given inputs (None: its own), chunk by chunk."""
         inputs = self._inputs if inputs is None else inputs
-        if self._chunk is None:
+        if chunk is None:
             return self.network(w, inputs)
-        bounds = _examples.chunks(_examples.count("inputs", inputs), self._chunk)
+        bounds = _examples.chunks(_examples.count("inputs", inputs), chunk)
         return _examples.join([self.network(w, _examples.rows(inputs, *b)) for b in bounds])
 
-    def require_sum(self) -> None:
+    def require_sum(self, chunk: int) -> None:
         """Raise unless the loss of some examples is the mean of the losses of their parts.
 
         This finds losses that are sums or weighted means, and networks that mix examples.
         """
-        if len(self.terms) == 1:
-            return
-        total = _examples.count("inputs", self._inputs)
-        stop = min(total, max(self._chunk or 0, 3))
+        stop = min(self.total, max(chunk, 3))
         cut = -(-stop // 3)  # unequal parts: a sum of equal ones is also twice their mean
+        if cut == stop:
+            return
         w0 = self.network.w0
         with torch.no_grad():
             whole = float(self._loss_of((0, stop), w0))
             parts = [float(self._loss_of(bounds, w0)) for bounds in ((0, cut), (cut, stop))]
         require_mean(whole, parts, [cut, stop - cut], w0.dtype)
+
+    def half_of(self, chunk: int | None) -> int | None:
+        """Return half as many examples as the chunk has, or None if that cannot be."""
+        try:
+            self.require_sum(2)
+            whole = self.total if chunk is None else min(chunk, self.total)
+        except (FlowsError, ValueError):  # no mean over examples, or they cannot be told apart
+            return None
+        return whole // 2 or None

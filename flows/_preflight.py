@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 from flows._derivatives import ScalarFunction
 from flows._errors import FlowsError, InvalidArgumentError, KinkWarning, UnsupportedModelError
 from flows._examples import leaves
+from flows._memory import is_out_of_memory
 
 KINKED = frozenset(
     {
@@ -98,7 +99,8 @@ def _refusal(module: nn.Module, *, chunked: bool) -> str | None:
         return "is random in training: set its probability to zero or call model.eval()"
     if chunked and _uses_batch_statistics(module):
         return (
-            "mixes examples, so the loss is no mean over chunks: drop chunk= or call model.eval()"
+            "mixes examples, so the loss is no mean over chunks: "
+            "drop chunk= and memory=, or call model.eval()"
         )
     if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and _bends_gradient(module):
         return (
@@ -130,13 +132,13 @@ def _bends_gradient(module: nn.Embedding | nn.EmbeddingBag) -> bool:
     return trainable and (changed or module.scale_grad_by_freq or module.sparse)
 
 
-def require_function(f: ScalarFunction, w0: Tensor) -> bool:
+def require_function(f: ScalarFunction, w0: Tensor) -> list[str]:
     """Raise unless ``f`` is a deterministic, finite, differentiable scalar at ``w0``.
 
     Returns
     -------
-    bool
-        Whether a function with kinks is used.
+    list of str
+        The functions with kinks that are used.
 
     Raises
     ------
@@ -144,11 +146,6 @@ def require_function(f: ScalarFunction, w0: Tensor) -> bool:
         If ``f`` fails, is no real scalar tensor, does not depend on ``w`` or is random.
     InvalidArgumentError
         If the value is NaN or infinite.
-
-    Warns
-    -----
-    KinkWarning
-        If a function with kinks is used.
     """
     functions = _FunctionNames()
     try:
@@ -159,6 +156,8 @@ def require_function(f: ScalarFunction, w0: Tensor) -> bool:
     except FlowsError:
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         reason = str(error).strip().splitlines() or [_type(error)]
         raise UnsupportedModelError(f"the loss cannot be evaluated: {reason[0]}") from error
     _require_scalar(value)
@@ -172,7 +171,7 @@ def require_function(f: ScalarFunction, w0: Tensor) -> bool:
             f"the loss is random: two evaluations at the same weights gave "
             f"{float(value):.9g} and {float(again):.9g}"
         )
-    return _warn_of_kinks(functions.names)
+    return sorted(functions.names & KINKED)
 
 
 def _require_scalar(value: Any) -> None:
@@ -191,8 +190,8 @@ def require_mean(whole: float, parts: list[float], sizes: list[int], dtype: torc
     scale = max(abs(whole), *(abs(part) for part in parts))
     if not abs(whole - mean) <= rounding(dtype) * scale:
         raise UnsupportedModelError(
-            f"chunk= needs a loss that is a mean over examples: {sum(sizes)} of them gave "
-            f"{whole:.9g}, the mean over two parts {mean:.9g}"
+            f"chunk= and memory= need a loss that is a mean over examples: {sum(sizes)} gave "
+            f"{whole:.9g}, the mean over two parts of them {mean:.9g}"
         )
 
 
@@ -201,16 +200,15 @@ def rounding(dtype: torch.dtype) -> float:
     return float(torch.finfo(dtype).eps ** 0.75)
 
 
-def _warn_of_kinks(names: set[str]) -> bool:
-    kinked = sorted(names & KINKED)
-    if kinked:
+def warn_of_kinks(names: list[str]) -> None:
+    """Warn the caller of Objective(...) or Objective.from_function(...) of these functions."""
+    if names:
         warnings.warn(
-            f"the objective uses {', '.join(kinked)}: a flow needs curvature that varies "
+            f"the objective uses {', '.join(names)}: a flow needs curvature that varies "
             "smoothly, and third derivatives miss what happens at kinks",
             KinkWarning,
-            stacklevel=5,  # the caller of Objective(...) or Objective.from_function(...)
+            stacklevel=4,
         )
-    return bool(kinked)
 
 
 class _FunctionNames(TorchFunctionMode):

@@ -1,22 +1,24 @@
 """The loss of a network as a function of flat weights, and its derivatives up to order three."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from __future__ import annotations
+
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from flows._derivative_check import DerivativeCheck, check_derivatives
-from flows._derivatives import ColumnBatch, GradientGraph, ScalarFunction, value_and_gradient
+from flows import _budget, _examples
+from flows._derivatives import ScalarFunction
 from flows._errors import InvalidArgumentError, UnsupportedModelError
+from flows._evaluation import Arithmetic, Whole
 from flows._examples import Data
+from flows._memory import parse_bytes
 from flows._network_loss import NetworkLoss
-from flows._preflight import require_function
-from flows._safe_derivatives import protected
+from flows._oracle import Oracle
 
 
-class Objective:
+class Objective(Oracle):
     """A loss ``L(w)`` of flat weights with its gradient, Hessian and third derivative.
 
     Parameters
@@ -32,6 +34,13 @@ class Objective:
     chunk : int, optional
         Evaluate at most this many examples at a time, to save memory. The objective is then the
         mean of the losses of the chunks, weighted by their numbers of examples.
+    memory : int or str, optional
+        What one evaluation may add at most to the memory in use, in bytes or as ``"512MiB"``.
+        Numbers of examples and of columns that fit are found by measuring few of them. On a CPU,
+        freed blocks are then given back to the system, which takes time.
+    deterministic : bool, default False
+        Use deterministic algorithms alone, so that the same evaluations on the same machine give
+        bitwise the same results. Evaluating what has none raises RuntimeError.
     protect : bool, default True
         Compute what torch differentiates wrongly (LayerNorm, BatchNorm, InstanceNorm,
         weight_norm) or not at all (fused attention) by elementary operations. Without it the
@@ -55,7 +64,10 @@ class Objective:
         If the model or the loss is random (active dropout), compiled, scripted, of mixed or of
         low precision, if the loss is no scalar, or no mean over examples where chunks need one.
     InvalidArgumentError
-        If the data or the loss at ``w0`` is NaN or infinite, or an argument has the wrong type.
+        If the data or the loss at ``w0`` is NaN or infinite, an argument has the wrong type, or
+        ``memory`` does not suffice for one example.
+    NotEnoughMemoryError
+        Here or in any evaluation, if memory runs out although nothing can be split further.
 
     Warns
     -----
@@ -67,6 +79,9 @@ class Objective:
     The derivatives come from repeated backward passes through one recorded gradient. The record
     is kept until another point is asked for, so that all Hessian and third-derivative columns at
     one point share it; with several chunks every call makes its own records and frees them.
+
+    When memory runs out, the number of columns, then that of examples (if the loss is a mean over
+    them) is halved for good, with a warning in the log, and the evaluation repeated.
 
     Examples
     --------
@@ -90,15 +105,32 @@ class Objective:
         targets: Data,
         *,
         chunk: int | None = None,
+        memory: int | str | None = None,
+        deterministic: bool = False,
         protect: bool = True,
     ) -> None:
-        self._network_loss: NetworkLoss | None = NetworkLoss(model, loss, inputs, targets, chunk)
-        self._start(self._network_loss.terms, self._network_loss.network.w0, protect)
-        with self._safely():
-            self._network_loss.require_sum()
+        _examples.require_chunk(chunk)
+        budget = None if memory is None else parse_bytes("memory", memory)
+        split = chunk is not None or budget is not None
+        network_loss = NetworkLoss(model, loss, inputs, targets, split=split)
+        arithmetic = Arithmetic(protect, deterministic)
+        self._network_loss: NetworkLoss | None = network_loss
+        super().__init__(
+            network_loss, network_loss.network.w0, arithmetic, chunk if budget is None else 1
+        )
+        evaluation = self._evaluation
+        if budget is not None:
+            evaluation.second, evaluation.third = _budget.portions(
+                network_loss, budget, chunk, arithmetic
+            )
+        parts = evaluation.third.examples
+        if split and parts is not None and parts < network_loss.total:
+            evaluation.within_memory(lambda: network_loss.require_sum(parts))
 
     @classmethod
-    def from_function(cls, f: ScalarFunction, w0: Tensor, *, protect: bool = True) -> "Objective":
+    def from_function(
+        cls, f: ScalarFunction, w0: Tensor, *, deterministic: bool = False, protect: bool = True
+    ) -> Objective:
         """Make an objective of any scalar torch function of a flat vector.
 
         Parameters
@@ -107,7 +139,7 @@ class Objective:
             Maps a tensor of shape (d,) to a scalar tensor.
         w0 : Tensor, shape (d,)
             Where to start, float32 or float64.
-        protect : bool, default True
+        deterministic, protect : bool
             As for the class.
 
         Returns
@@ -138,282 +170,9 @@ class Objective:
             raise InvalidArgumentError(f"w0 must be float32 or float64, found {w0.dtype}")
         self = cls.__new__(cls)
         self._network_loss = None
-        self._start([(1.0, f)], w0.detach().clone(), protect)
+        arithmetic = Arithmetic(protect, deterministic)
+        Oracle.__init__(self, Whole(f), w0.detach().clone(), arithmetic)
         return self
-
-    def _start(
-        self, terms: Sequence[tuple[float, ScalarFunction]], w0: Tensor, protect: bool
-    ) -> None:
-        if not bool(torch.isfinite(w0).all()):
-            raise InvalidArgumentError("the first weights must be finite, found NaN or infinity")
-        self._terms = terms
-        self._w0 = w0
-        self._protect = protect
-        self._counts = {"value": 0, "gradient": 0, "hvp": 0, "third": 0}
-        self._record: GradientGraph | None = None
-        first = terms[0][1]
-        with self._safely():
-            self._has_kinks = require_function(first, w0)
-            self._batch = ColumnBatch.for_function(first, w0)
-
-    @property
-    def w0(self) -> Tensor:
-        """A copy of the first weights."""
-        return self._w0.clone()
-
-    @property
-    def dim(self) -> int:
-        """The number of weights d."""
-        return self._w0.numel()
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of weights and derivatives."""
-        return self._w0.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """The device of weights and derivatives."""
-        return self._w0.device
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """A copy of the counts of everything asked for so far, :meth:`check` left out."""
-        return dict(self._counts)
-
-    def value(self, w: Tensor) -> float:
-        """Return ``L(w)``.
-
-        Parameters
-        ----------
-        w : Tensor, shape (d,)
-
-        Returns
-        -------
-        float
-
-        Raises
-        ------
-        InvalidArgumentError
-            If the shape, dtype or device of ``w`` is not that of the objective.
-
-        Examples
-        --------
-        >>> import torch, flows
-        >>> w = torch.tensor([1.0, 2.0])
-        >>> flows.Objective.from_function(lambda w: w.dot(w), w).value(w)
-        5.0
-        """
-        self._require_point(w)
-        self._counts["value"] += 1
-        with torch.no_grad(), self._safely():
-            return sum(weight * float(f(w)) for weight, f in self._terms)
-
-    def gradient(self, w: Tensor) -> Tensor:
-        """Return ``∇L(w)``, shape (d,).
-
-        Parameters
-        ----------
-        w : Tensor, shape (d,)
-
-        Returns
-        -------
-        Tensor, shape (d,)
-
-        Raises
-        ------
-        InvalidArgumentError
-            If the shape, dtype or device of ``w`` is not that of the objective.
-
-        Examples
-        --------
-        >>> import torch, flows
-        >>> w = torch.tensor([1.0, 2.0])
-        >>> flows.Objective.from_function(lambda w: w.dot(w), w).gradient(w)
-        tensor([2., 4.])
-        """
-        return self.value_and_gradient(w)[1]
-
-    def value_and_gradient(self, w: Tensor) -> tuple[float, Tensor]:
-        """Return ``L(w)`` and ``∇L(w)`` for the price of the gradient.
-
-        Parameters
-        ----------
-        w : Tensor, shape (d,)
-
-        Returns
-        -------
-        value : float
-        gradient : Tensor, shape (d,)
-
-        Raises
-        ------
-        InvalidArgumentError
-            If the shape, dtype or device of ``w`` is not that of the objective.
-
-        Examples
-        --------
-        >>> import torch, flows
-        >>> w = torch.tensor([1.0, 2.0])
-        >>> flows.Objective.from_function(lambda w: w.dot(w), w).value_and_gradient(w)
-        (5.0, tensor([2., 4.]))
-        """
-        self._require_point(w)
-        self._counts["gradient"] += 1
-        if self._record is not None and self._record.is_at(w):
-            return float(self._record.value), self._record.gradient
-        self._record = None  # its memory may be needed now
-        value, gradient = 0.0, torch.zeros_like(self._w0)
-        with torch.enable_grad(), self._safely():
-            for weight, f in self._terms:
-                term, slope = value_and_gradient(f, w)
-                value += weight * float(term)
-                gradient.add_(slope, alpha=weight)
-        return value, gradient
-
-    def hvp(self, w: Tensor, V: Tensor) -> Tensor:
-        """Return the Hessian-vector products ``∇²L(w) V``.
-
-        Parameters
-        ----------
-        w : Tensor, shape (d,)
-        V : Tensor, shape (d, m)
-            Directions, one a column.
-
-        Returns
-        -------
-        Tensor, shape (d, m)
-
-        Raises
-        ------
-        InvalidArgumentError
-            If the shape, dtype or device of an argument is not that of the objective.
-
-        Examples
-        --------
-        >>> import torch, flows
-        >>> w = torch.tensor([1.0, 2.0])
-        >>> flows.Objective.from_function(lambda w: w[0] * w[1] ** 2, w).hvp(w, torch.eye(2))
-        tensor([[0., 4.],
-                [4., 2.]])
-        """
-        self._require_point(w)
-        self._require_columns("V", V)
-        self._counts["hvp"] += V.shape[1]
-        return self._mean(w, lambda graph: graph.hessian_columns(V))
-
-    def third(self, w: Tensor, U: Tensor, V: Tensor) -> Tensor:
-        """Return the columns ``∇³L(w)[u_j, v_j]``.
-
-        The result is symmetric and linear in ``u_j`` and ``v_j``. If one of U and V has a single
-        column, it goes with every column of the other, which saves work.
-
-        Parameters
-        ----------
-        w : Tensor, shape (d,)
-        U, V : Tensor, shape (d, m) or (d, 1)
-
-        Returns
-        -------
-        Tensor, shape (d, m)
-
-        Raises
-        ------
-        InvalidArgumentError
-            If the shape, dtype or device of an argument is not that of the objective.
-
-        Examples
-        --------
-        >>> import torch, flows
-        >>> w = torch.tensor([1.0, 2.0])
-        >>> objective = flows.Objective.from_function(lambda w: w[0] * w[1] ** 2, w)
-        >>> objective.third(w, torch.tensor([[0.0], [1.0]]), torch.eye(2))
-        tensor([[0., 2.],
-                [2., 0.]])
-        """
-        self._require_point(w)
-        self._require_columns("U", U)
-        self._require_columns("V", V)
-        if V.shape[1] == 1:
-            U, V = V, U  # the derivative is symmetric: the shared direction comes first
-        if U.shape[1] not in (1, V.shape[1]):
-            raise InvalidArgumentError(
-                f"U and V must have as many columns, or one of them a single one, "
-                f"found {U.shape[1]} and {V.shape[1]}"
-            )
-        self._counts["third"] += V.shape[1]
-        return self._mean(w, lambda graph: graph.third_columns(U, V))
-
-    def third_pairs(self, w: Tensor, U: Tensor) -> Tensor:
-        """Return ``∇³L(w)[u_i, u_j]`` for all i ≤ j.
-
-        Parameters
-        ----------
-        w : Tensor, shape (d,)
-        U : Tensor, shape (d, k)
-
-        Returns
-        -------
-        Tensor, shape (d, k(k+1)/2)
-            Pairs in the order (0,0), (0,1), …, (0,k-1), (1,1), …: that of ``svec``, without its √2.
-
-        Raises
-        ------
-        InvalidArgumentError
-            If the shape, dtype or device of an argument is not that of the objective.
-
-        Examples
-        --------
-        >>> import torch, flows
-        >>> w = torch.tensor([1.0, 2.0])
-        >>> objective = flows.Objective.from_function(lambda w: w[0] * w[1] ** 2, w)
-        >>> objective.third_pairs(w, torch.eye(2))
-        tensor([[0., 0., 2.],
-                [0., 2., 0.]])
-        """
-        self._require_point(w)
-        self._require_columns("U", U)
-        k = U.shape[1]
-        self._counts["third"] += k * (k + 1) // 2
-        return self._mean(w, lambda graph: graph.third_pairs(U))
-
-    def check(self, w: Tensor | None = None) -> DerivativeCheck:
-        """Compare the derivatives at ``w`` (default ``w0``) with finite differences.
-
-        Along two random directions of fixed seed, ``∇²L v`` is compared with a central difference
-        of gradients and ``∇³L[u,v]`` with one of Hessian-vector products; blocks of columns are
-        compared with single columns. Nothing is added to the counts.
-
-        Parameters
-        ----------
-        w : Tensor, shape (d,), optional
-
-        Returns
-        -------
-        DerivativeCheck
-            The relative errors found.
-
-        Raises
-        ------
-        DerivativeCheckError
-            If one of them is above the tolerance of the dtype.
-        UnsupportedModelError
-            If torch has no such derivative of the model or the loss.
-
-        Examples
-        --------
-        >>> import torch, flows
-        >>> w = torch.tensor([1.0, 2.0], dtype=torch.float64)
-        >>> flows.Objective.from_function(lambda w: w.sin().prod(), w).check().third_error < 1e-6
-        True
-        """
-        w = self._w0 if w is None else w
-        self._require_point(w)
-        counts = self.counts
-        try:
-            return check_derivatives(self, w, has_kinks=self._has_kinks)
-        finally:
-            self._counts = counts
 
     def unflatten(self, w: Tensor) -> dict[str, Tensor]:
         """Return the parameter tensors at ``w`` by name, as views of ``w``.
@@ -470,50 +229,10 @@ class Objective:
         self._require_point(w)
         if self._network_loss is None:
             raise UnsupportedModelError("an objective made from a function has no outputs")
-        with torch.no_grad(), self._safely():
-            return self._network_loss.outputs(w, inputs)
+        network_loss, portion = self._network_loss, self._evaluation.second
 
-    def _mean(self, w: Tensor, columns: Callable[[GradientGraph], Tensor]) -> Tensor:
-        """Average over the chunks, weighted by their numbers of examples."""
-        with torch.enable_grad(), self._safely():
-            if len(self._terms) == 1:
-                return columns(self._graph(w))
-            weight, f = self._terms[0]
-            total = weight * columns(GradientGraph(f, w, self._batch))
-            for weight, f in self._terms[1:]:
-                total.add_(columns(GradientGraph(f, w, self._batch)), alpha=weight)
-            return total
+        def compute() -> Any:
+            with torch.no_grad():
+                return network_loss.outputs(w, inputs, portion.examples)
 
-    def _graph(self, w: Tensor) -> GradientGraph:
-        """Return the recorded gradient at ``w``, recording it if it is not the last one."""
-        if self._record is None or not self._record.is_at(w):
-            self._record = None  # frees the old record before there is a new one
-            self._record = GradientGraph(self._terms[0][1], w, self._batch)
-        return self._record
-
-    @contextmanager
-    def _safely(self) -> Iterator[None]:
-        if self._protect:
-            with protected():
-                yield
-        else:
-            yield
-
-    def _require_point(self, w: Tensor) -> None:
-        self._require("w", w)
-        if w.shape != self._w0.shape:
-            raise InvalidArgumentError(f"w must have shape ({self.dim},), found {tuple(w.shape)}")
-
-    def _require_columns(self, name: str, V: Tensor) -> None:
-        self._require(name, V)
-        if V.ndim != 2 or V.shape[0] != self.dim:
-            raise InvalidArgumentError(
-                f"{name} must have shape ({self.dim}, m), found {tuple(V.shape)}"
-            )
-
-    def _require(self, name: str, x: Tensor) -> None:
-        if not isinstance(x, Tensor) or x.dtype != self.dtype or x.device != self.device:
-            found = f"{x.dtype} on {x.device}" if isinstance(x, Tensor) else type(x).__name__
-            raise InvalidArgumentError(
-                f"{name} must be a tensor of {self.dtype} on {self.device}, found {found}"
-            )
+        return self._evaluation.within_memory(compute)

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flows._derivatives import ColumnBatch
 from flows._errors import DerivativeCheckError
 from flows._safe_derivatives import REPLACEMENTS, protected
 from flows.objective import Objective
@@ -126,8 +125,9 @@ def test_third_derivative_is_the_derivative_of_the_hessian(name: str) -> None:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_columns_together_are_columns_one_by_one(name: str) -> None:
     objective, single = make(name), make(name)
-    single._batch = ColumnBatch(1)
-    assert objective._batch.limit > 1
+    for portion in (single._evaluation.second, single._evaluation.third):
+        assert portion.batch.limit > 1
+        portion.batch.limit = 1
     w, U = objective.w0, directions(objective, 3)
     torch.testing.assert_close(objective.hvp(w, U), single.hvp(w, U))
     torch.testing.assert_close(objective.third_pairs(w, U), single.third_pairs(w, U))
@@ -235,4 +235,4 @@ def test_columns_fall_back_to_single_ones_where_torch_cannot_batch() -> None:
     direct = Objective.from_function(lambda x: (x**3).sum() ** 2, w)
     V = torch.eye(2, dtype=torch.float64)
     torch.testing.assert_close(objective.hvp(w, V), direct.hvp(w, V))
-    assert objective._batch.limit == 1
+    assert objective._evaluation.second.batch.limit == 1
