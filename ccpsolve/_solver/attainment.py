@@ -92,8 +92,9 @@ def regularised_path(
 ) -> Iterator[PathPoint]:
     r"""Solve CCP(α, β + ε‖β‖₂ E) for falling ε, each from the solution before.
 
-    E is the identity in the coordinates in which the diagonal of β is equilibrated. There β + ε‖β‖₂E
-    is strongly monotone with modulus ε‖β‖₂, so that an error δ of α moves X(ε) by at most δ/ε‖β‖₂.
+    E is the identity in the coordinates in which the diagonal of β is equilibrated. In them
+    β + ε‖β‖₂E is strongly monotone with modulus ε‖β‖₂: an error δ of α moves X(ε) by at most
+    δ/ε‖β‖₂.
 
     Parameters
     ----------
@@ -115,24 +116,21 @@ def regularised_path(
     >>> [round(point.size, 1) for point in regularised_path(problem, (1e-4, 1e-8))]
     [9.9, 100.0]
     """
-    from ccpsolve._solver.driver import allocate, solve_with_buffers
+    from ccpsolve._solver.rescue import solve_surely
 
     scale = _congruence(problem.beta, problem.k)
     stretch = np.outer(scale, scale)
     weight = stretch[np.triu_indices(problem.k)]
     alpha = problem.alpha * stretch
     beta = problem.beta * weight[:, None] * weight
-    norm = np.linalg.norm(beta, 2) or 1.0
-    buffers = allocate(problem.k)
+    norm = float(np.linalg.norm(beta, 2)) or 1.0
     X = np.zeros_like(alpha)
     last_size, growth = 0.0, 1.0
     for shift in shifts:
-        regularised = beta + shift * norm * np.eye(problem.n)
+        regularised = ConeComplementarityProblem(alpha, beta + shift * norm * np.eye(problem.n))
         X *= growth  # along a ray, X(ε) is proportional to 1/ε
         warm = last_size > 0.0
-        residual, _, _ = solve_with_buffers(
-            alpha, regularised, problem.symmetric, warm, X, *buffers
-        )
+        residual = solve_surely(regularised, X, warm).natural_residual
         if not residual <= _ACCURATE:
             return
         size = float(np.linalg.norm(X))
