@@ -8,6 +8,7 @@ import flows
 from ccpsolve.stationary import stationary_preconditioner
 from flows._stationary_terms import complementarity_term, exact_term, trace_term
 from flows.ablated import Ablated
+from flows.cli import main
 from flows.process import Start
 from flows.stationary import Stationary
 from flows.stationary_solver import StationarySolver
@@ -351,3 +352,11 @@ class TestRun:
         flow.solver.max_products, flow.solver.tol = 5, 1e-14
         with pytest.raises(flows.FlowsError, match="at step 0: no stationary preconditioner"):
             flow.observe(spectrum=False)
+
+    def test_command_line_refuses_in_one_line(self, tmp_path, capsys):
+        arguments = ["run", "--lr", "0.1", "--processes", "stationary", "--steps", "1"]
+        options = ["--examples", "20", "--model", "mlp", "--width", "4", "--out", str(tmp_path)]
+        assert main([*arguments, *options]) == 1
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert "'stationary' is defined for rmsprop, found gd" in error
