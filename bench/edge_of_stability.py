@@ -9,8 +9,9 @@ rules hold for all cells:
   five steps); there all processes start, 400 steps long.
 * β₂ = 0.95, ε = 1e-8, bias correction.
 
-A cell is a run folder under ``--out``; a cell that is there already is not run again, so that an
-interrupted command goes on where it was. A cell that fails stays in the table with its reason.
+A cell is a run folder under ``--out``; a cell that is there already, with the same settings, is
+not run again, so that an interrupted command goes on where it was. A cell that fails stays in the
+table with its reason.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import Any
 import torch
 
 import flows
-from bench.edge_of_stability_report import FAILURE, read_row, write_report
+from bench.edge_of_stability_report import FAILURE, read_row, settings_of, write_report
 from flows import tasks
 from flows.discrete import Discrete
 from flows.process import Start
@@ -66,21 +67,28 @@ class Cell:
         kind = flows.RMSProp if self.method == "rmsprop" else flows.RMSPropNorm
         return kind(lr, **_ADAPTIVE)
 
-    def task(self) -> tasks.Task:
-        """Return data and loss."""
-        name, data = _DATA[self.model]
-        noise = {"label_noise": _LABEL_NOISE[self.loss]} if name == "digits" else {}
-        return tasks.load(name, loss=self.loss, dtype=torch.float32, **data, **noise)
+    def task(self) -> dict[str, Any]:
+        """Return name and options of data and loss."""
+        place = LOSSES.index(self.loss)
+        options = {"loss": self.loss, "examples": _EXAMPLES[self.model][place]}
+        if self.model in _SORTING:
+            return {"name": "sorting", **options, **_SORTING[self.model]}
+        return {"name": "digits", **options, "label_noise": _LABEL_NOISE[place]}
+
+    def settings(self) -> str:
+        """Return everything that the run depends on, as text to compare."""
+        return f"{self.optimizer()}, {self.task()}, {_NETWORK[self.model]}, {_STEPS} from {_START}"
 
 
-#: Data and network of each model; the sizes are chosen so that the whole table is affordable.
-_DATA: dict[str, tuple[str, dict[str, Any]]] = {
-    "mlp": ("digits", {"examples": 100}),
-    "cnn": ("digits", {"examples": 60}),
-    "resnet": ("digits", {"examples": 40}),
-    "vit": ("digits", {"examples": 60}),
-    "gpt": ("sorting", {"examples": 40, "length": 6}),
-    "rnn": ("sorting", {"examples": 60}),
+#: Examples for mean squared error and for cross-entropy, and the network: as small as the whole
+#: table is affordable, with enough data that cross-entropy is not over before the run is.
+_EXAMPLES: dict[str, tuple[int, int]] = {
+    "mlp": (100, 200),
+    "cnn": (60, 100),
+    "resnet": (40, 40),
+    "vit": (60, 100),
+    "gpt": (40, 60),
+    "rnn": (60, 60),
 }
 _NETWORK: dict[str, dict[str, Any]] = {
     "mlp": {"width": 16},
@@ -90,21 +98,22 @@ _NETWORK: dict[str, dict[str, Any]] = {
     "gpt": {"width": 8, "depth": 1, "heads": 2},
     "rnn": {"width": 16},
 }
-_LABEL_NOISE = {"mse": 0.2, "cross-entropy": 0.6}
+_SORTING: dict[str, dict[str, Any]] = {"gpt": {"length": 6}, "rnn": {}}
+_LABEL_NOISE = (0.2, 0.6)  # of the digits, for mean squared error and for cross-entropy
 #: Learning rates in the order of `METHODS`.
 _LR: dict[tuple[str, str], tuple[float, float, float]] = {
-    ("mlp", "mse"): (0.2, 0.02, 2e-4),
-    ("mlp", "cross-entropy"): (0.1, 0.02, 3e-4),
-    ("cnn", "mse"): (0.3, 0.03, 3e-4),
-    ("cnn", "cross-entropy"): (0.2, 0.03, 5e-4),
-    ("resnet", "mse"): (0.2, 0.02, 3e-4),
-    ("resnet", "cross-entropy"): (0.05, 0.02, 5e-4),
-    ("vit", "mse"): (0.2, 0.03, 2e-4),
-    ("vit", "cross-entropy"): (0.05, 0.02, 2e-4),
-    ("gpt", "mse"): (0.15, 0.02, 3e-4),
-    ("gpt", "cross-entropy"): (0.1, 0.02, 3e-4),
-    ("rnn", "mse"): (0.3, 0.02, 5e-4),
-    ("rnn", "cross-entropy"): (0.1, 0.01, 5e-4),
+    ("mlp", "mse"): (0.2, 0.05, 5e-4),
+    ("mlp", "cross-entropy"): (0.1, 0.05, 5e-4),
+    ("cnn", "mse"): (0.3, 0.06, 5e-4),
+    ("cnn", "cross-entropy"): (0.15, 0.05, 5e-4),
+    ("resnet", "mse"): (0.2, 0.05, 5e-4),
+    ("resnet", "cross-entropy"): (0.06, 0.05, 5e-4),
+    ("vit", "mse"): (0.25, 0.05, 5e-4),
+    ("vit", "cross-entropy"): (0.03, 0.03, 2e-4),
+    ("gpt", "mse"): (0.15, 0.05, 5e-4),
+    ("gpt", "cross-entropy"): (0.1, 0.05, 5e-4),
+    ("rnn", "mse"): (0.3, 0.05, 1e-3),
+    ("rnn", "cross-entropy"): (0.1, 0.02, 1e-3),
 }
 
 
@@ -140,20 +149,21 @@ def edge_of_stability(objective: flows.Objective, method: flows.Method) -> Start
 def run_cell(cell: Cell, out: Path) -> str:
     """Run a cell unless its folder holds it already, and return a line on it."""
     folder = out / cell.name
-    if not ((folder / "run.nc").exists() or (folder / FAILURE).exists()):
+    if settings_of(folder) != cell.settings():
         started = time.process_time()
+        (folder / FAILURE).unlink(missing_ok=True)
         try:
             _run(cell, folder)
         except flows.FlowsError as error:
             folder.mkdir(parents=True, exist_ok=True)
             minutes = (time.process_time() - started) / 60
-            failure = {"reason": str(error), "minutes": minutes}
+            failure = {"reason": str(error), "minutes": minutes, "settings": cell.settings()}
             (folder / FAILURE).write_text(json.dumps(failure), encoding="utf-8")
     return str(read_row(folder, cell))
 
 
 def _run(cell: Cell, folder: Path) -> None:
-    task, method = cell.task(), cell.optimizer()
+    task, method = tasks.load(dtype=torch.float32, **cell.task()), cell.optimizer()
     model = tasks.build_model(cell.model, task, **_NETWORK[cell.model])
     objective = flows.Objective(model, task.loss, task.inputs, task.targets)
     started = time.process_time()
@@ -165,7 +175,9 @@ def _run(cell: Cell, folder: Path) -> None:
         start=start,
         out=folder,
         spectrum_every=_SPECTRUM_EVERY,
+        overwrite=True,
         provenance={
+            "settings": cell.settings(),
             "problem": f"{task.description}; {cell.model} with {objective.dim:,} weights",
             "model": cell.model,
             "loss_name": cell.loss,

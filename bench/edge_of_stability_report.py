@@ -13,7 +13,7 @@ import xarray as xr
 
 import flows
 
-__all__ = ["Row", "read_row", "write_report"]
+__all__ = ["Row", "read_row", "settings_of", "write_report"]
 
 FAILURE = "failed.json"
 STEPS_AT_EDGE = 200
@@ -85,11 +85,21 @@ class Row:
         )
 
 
+def settings_of(folder: Path) -> str | None:
+    """Return the settings of the run in a folder, None if there is none."""
+    if (folder / FAILURE).exists():
+        return str(json.loads((folder / FAILURE).read_text(encoding="utf-8"))["settings"])
+    if not (folder / "run.nc").exists():
+        return None
+    return str(flows.load(folder).dataset.attrs.get("settings"))
+
+
 def read_row(folder: Path, cell: Cell) -> Row:
     """Return what the folder of a cell shows."""
     names = (cell.model, cell.loss, cell.method)
     if (folder / FAILURE).exists():
-        return Row(*names, **json.loads((folder / FAILURE).read_text(encoding="utf-8")))
+        failure = json.loads((folder / FAILURE).read_text(encoding="utf-8"))
+        return Row(*names, reason=failure["reason"], minutes=failure["minutes"])
     if not (folder / "run.nc").exists():
         return Row(*names, reason="not run")
     dataset = flows.load(folder).dataset
