@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: Name of a method on the command line, and its class in :mod:`flows`.
 METHODS = {"gd": "GD", "rmsprop-norm": "RMSPropNorm", "rmsprop": "RMSProp"}
 _PROCESSES = ("discrete", "central", "stable")
-_ALL_PROCESSES = ("discrete", "midpoint", "central", "stable")
+_MORE_PROCESSES = ("midpoint", "stationary", "ablated")
 _DTYPES = ("float32", "float64")
 _BETA2 = 0.99
 _FIGURE = "figure.png"
@@ -128,8 +128,9 @@ class RunCommand:
     optimizer: Annotated[OptimizerOptions, OmitArgPrefixes]
     steps: int = 200
     """Optimizer steps, which are the units of time of the flows."""
-    processes: Annotated[tuple[str, ...], _one_of(*_ALL_PROCESSES)] = _PROCESSES
-    """What to run: the optimizer itself, the midpoints of its path, its central or stable flow."""
+    processes: Annotated[tuple[str, ...], _one_of(*_PROCESSES, *_MORE_PROCESSES)] = _PROCESSES
+    """What to run: the optimizer itself, the midpoints of its path, its central, stable, stationary
+    (rmsprop) or ablated (rmsprop, rmsprop-norm) flow."""
     warm_start: int = 0
     """Optimizer steps before all processes start."""
     substeps: int = 4
