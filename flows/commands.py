@@ -117,6 +117,10 @@ class MachineOptions:
     """Device of the network, such as cpu, cuda or cuda:1."""
     chunk: Annotated[int | None, _shown("INT", "all at once")] = None
     """Examples per pass through the network; fewer need less memory."""
+    memory: Annotated[str | None, _shown("BYTES", "no limit")] = None
+    """What an evaluation may add to the memory in use, such as 512MiB; sizes of chunks follow."""
+    deterministic: bool = False
+    """Use deterministic algorithms alone: bitwise the same results on the same machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +192,15 @@ class RunCommand:
             **{f"model_{name}": value for name, value in network.items()},
         }
         return flows.run(
-            flows.Objective(model, task.loss, task.inputs, task.targets, chunk=self.machine.chunk),
+            flows.Objective(
+                model,
+                task.loss,
+                task.inputs,
+                task.targets,
+                chunk=self.machine.chunk,
+                memory=self.machine.memory,
+                deterministic=self.machine.deterministic,
+            ),
             method,
             steps=self.steps,
             processes=self.processes,
