@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 #: Name of a method on the command line, and its class in :mod:`flows`.
 METHODS = {"gd": "GD", "rmsprop-norm": "RMSPropNorm", "rmsprop": "RMSProp"}
 _PROCESSES = ("discrete", "central", "stable")
+_MORE_PROCESSES = ("stationary", "ablated")
 _DTYPES = ("float32", "float64")
 _BETA2 = 0.99
 _FIGURE = "figure.png"
@@ -127,8 +128,9 @@ class RunCommand:
     optimizer: Annotated[OptimizerOptions, OmitArgPrefixes]
     steps: int = 200
     """Optimizer steps, which are the units of time of the flows."""
-    processes: Annotated[tuple[str, ...], _one_of(*_PROCESSES)] = _PROCESSES
-    """What to run: the optimizer itself, its central flow, its stable flow."""
+    processes: Annotated[tuple[str, ...], _one_of(*_PROCESSES, *_MORE_PROCESSES)] = _PROCESSES
+    """What to run: the optimizer itself, its central, stable, stationary (rmsprop) or ablated
+    (rmsprop, rmsprop-norm) flow."""
     warm_start: int = 0
     """Optimizer steps before all processes start."""
     substeps: int = 4

@@ -116,6 +116,15 @@ class Process(ABC):
         self.subspace = self._make_subspace()
         self._largest_loss = math.inf
 
+    @classmethod  # noqa: B027 - most processes take every method
+    def require(cls, method: Method) -> None:
+        """Raise InvalidArgumentError, with the reason, for methods without such a process."""
+
+    @property
+    def own_counts(self) -> dict[str, int]:
+        """What the process counts beside the calls of the objective, by name."""
+        return {}
+
     @property
     def w(self) -> Tensor:
         """Weights at time ``t``, shape (d,)."""

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from flows import predictions, storage
 from flows._errors import FlowsError, InvalidArgumentError
+from flows.ablated import Ablated
 from flows.central import Central
 from flows.discrete import Discrete
 from flows.methods import Method
@@ -27,11 +28,18 @@ from flows.objective import Objective
 from flows.process import Observation, Oscillation, Process, Start
 from flows.record import Recorder
 from flows.stable import Stable
+from flows.stationary import Stationary, require_terms
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PROCESSES: dict[str, type[Process]] = {"discrete": Discrete, "central": Central, "stable": Stable}
+PROCESSES: dict[str, type[Process]] = {
+    "discrete": Discrete,
+    "central": Central,
+    "stable": Stable,
+    "stationary": Stationary,
+    "ablated": Ablated,
+}
 # Seconds between progress lines where they go to a file and not to a screen.
 _LOG_INTERVAL = 30.0
 _PACKAGES = ("ccpsolve", "torch", "numpy", "scipy", "numba", "xarray")
@@ -111,6 +119,8 @@ def run(
     warm_start: int = 0,
     substeps: int = 4,
     mixed_term: bool = False,
+    closure: str = "complementarity",
+    curvature: str = "exact",
     spectrum_every: int = 5,
     save_weights: int | Iterable[int] = (),
     check: bool = True,
@@ -127,8 +137,9 @@ def run(
         The optimizer, for example ``flows.GD(0.02)``.
     steps : int
         Optimizer steps, which are units of time of the flows.
-    processes : iterable of {"discrete", "central", "stable"}
-        What to run.
+    processes : iterable of {"discrete", "central", "stable", "stationary", "ablated"}
+        What to run. Not every method has all: the stationary flow is RMSProp's, and the ablated
+        flow is of RMSProp and RMSProp-Norm.
     out : path, optional
         Folder for ``run.nc`` (and saved weights). Nothing is written without it.
     overwrite : bool
@@ -139,9 +150,11 @@ def run(
     warm_start : int
         Optimizer steps before all processes start.
     substeps : int
-        Euler steps of the central flow per unit of time.
+        Euler steps per unit of time of the central, stationary and ablated flow.
     mixed_term : bool
         See :class:`flows.central.Central`.
+    closure, curvature : str
+        See :class:`flows.stationary.Stationary`.
     spectrum_every : int
         Steps between measurements of the effective eigenvalues of processes that do not need
         them to advance.
@@ -178,18 +191,23 @@ def run(
     >>> bool(result.dataset.loss.sel(process="central")[-1] < 1e-3)
     True
     """
-    names = _checked_processes(processes)
+    names = _checked_processes(processes, method)
     _check_counts(steps=steps, warm_start=warm_start)
     _check_counts(minimum=1, substeps=substeps, spectrum_every=spectrum_every)
+    require_terms(closure, curvature)
     kept = _kept_steps(save_weights, steps)
     folder = None if out is None else storage.prepare(out, overwrite=overwrite)
     if check:
         objective.check()
     begin = _warm_start(objective, method, start, warm_start)
     session = _Session(Recorder(names, steps), objective)
+    options: dict[str, dict[str, object]] = {
+        "central": {"substeps": substeps, "mixed_term": mixed_term},
+        "stationary": {"substeps": substeps, "closure": closure, "curvature": curvature},
+        "ablated": {"substeps": substeps},
+    }
     for name in names:
-        options = {"substeps": substeps, "mixed_term": mixed_term} if name == "central" else {}
-        session.add(name, method, begin, options)
+        session.add(name, method, begin, options.get(name, {}))
     started = time.perf_counter()
     attributes = _attributes(method, objective, provenance or {}, steps, warm_start, substeps)
     try:
@@ -291,8 +309,8 @@ class _Account:
             spent = count - self._before.get(operation, 0)
             account[operation] = account.get(operation, 0) + spent
         process = self._session.active.get(name)
-        if isinstance(process, Central):
-            account["ccp"] = process.solves
+        if process is not None:
+            account |= process.own_counts
         if isinstance(error, FlowsError):
             recorder.stopped[name] = str(error)
             self._session.active.pop(name, None)
@@ -313,7 +331,7 @@ def _warm_start(objective: Objective, method: Method, start: Start | None, steps
     return Start(*optimizer.state, start.updates + steps)
 
 
-def _checked_processes(processes: Iterable[str]) -> tuple[str, ...]:
+def _checked_processes(processes: Iterable[str], method: Method) -> tuple[str, ...]:
     names = (processes,) if isinstance(processes, str) else tuple(processes)
     for name in names:
         if name not in PROCESSES:
@@ -322,6 +340,8 @@ def _checked_processes(processes: Iterable[str]) -> tuple[str, ...]:
             )
     if not names or len(set(names)) < len(names):
         raise InvalidArgumentError(f"processes must be distinct and at least one, found {names}")
+    for name in names:
+        PROCESSES[name].require(method)
     return names
 
 
