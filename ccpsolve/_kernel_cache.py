@@ -25,7 +25,7 @@ import numba
 try:
     from numba.core.caching import IndexDataCacheFile
 except ImportError:  # private, and may move: Numba's own cache is used then
-    IndexDataCacheFile = None
+    IndexDataCacheFile = None  # type: ignore[assignment, misc]
 
 __all__ = ["keep_by_content", "source_digest"]
 
@@ -117,7 +117,7 @@ def keep_by_content(dispatcher: Any) -> None:
 
 if IndexDataCacheFile is not None:
 
-    class _CacheFile(IndexDataCacheFile):  # type: ignore[misc]
+    class _CacheFile(IndexDataCacheFile):
         """The files of one kernel; writing whole files under their name at once is inherited."""
 
         def __init__(self, folder: str, kernel: str, source: str) -> None:

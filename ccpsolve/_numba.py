@@ -30,7 +30,7 @@ _OPTIONS: Final[dict[str, Any]] = {
 _FAST = {"contract", "reassoc"}
 
 
-class _Internal(numba.core.registry.CPUDispatcher):  # type: ignore[name-defined, misc]
+class _Internal(numba.core.registry.CPUDispatcher):
     """A kernel without the code for calls from Python, where one would be a call of nothing."""
 
     def __call__(self, *_: Any, **__: Any) -> Any:
