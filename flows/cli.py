@@ -1,4 +1,4 @@
-"""The command line: ``flows demo``, ``flows run``, ``flows plot``."""
+"""The command line: ``flows demo``, ``flows run``, ``flows plot``, ``flows reproduce``."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ import tyro
 import ccpsolve
 from flows._errors import FlowsError
 from flows.commands import DemoCommand, PlotCommand, RunCommand
+from flows.figure_command import ReproduceCommand
 
-Command = DemoCommand | RunCommand | PlotCommand
+Command = DemoCommand | RunCommand | PlotCommand | ReproduceCommand
 
 _COMMANDS: dict[str, Callable[..., Command]] = {
     "demo": DemoCommand,
     "run": RunCommand,
     "plot": PlotCommand,
+    "reproduce": ReproduceCommand,
 }
 _DESCRIPTION = """Follow a neural-network optimizer by its central flow, the differential equation
 of its time average, at the edge of stability. Begin with `flows demo`."""

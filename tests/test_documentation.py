@@ -44,6 +44,6 @@ def test_code_in_pages(page, tmp_path, monkeypatch):
 
 def test_reference_names_every_public_name():
     pages = "".join(page.read_text() for page in (ROOT / "docs" / "reference").glob("*.md"))
-    for package in (ccpsolve, flows, ccpsolve.dvi, flows.tasks):
-        for name in set(package.__all__) - {"MODELS", "TASKS"}:
+    for package in (ccpsolve, flows, ccpsolve.dvi, flows.tasks, flows.figures):
+        for name in set(package.__all__) - {"MODELS", "TASKS", "FIGURES"}:
             assert f"{package.__name__}.{name}\n" in pages, f"{package.__name__}.{name}"
