@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -101,7 +103,8 @@ class Certifier:
                 complement=complement,
             )
         if self.best is None or certificate.gap < self.best.gap:
-            self.best = certificate
+            bound = certificate.bound
+            self.best = replace(certificate, bound=bound and bound.without_vectors())
         return certificate
 
     @property

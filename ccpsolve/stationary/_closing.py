@@ -75,9 +75,24 @@ def close(certifier: Certifier, span: Span, p: Array, steps: int, extra: int) ->
     bound = certificate.bound
     if certifier.done or bound is None or bound.steps == 0:
         return
-    if large:
+    del certificate
+    bound = _join(span, p, bound, deflated)
+    _complete(certifier, span, p, E, dual, bound, extra)
+    if span.capacity < capacity:
         span.resize(capacity)
-    _join(span, p, bound, deflated)
+
+
+def _complete(
+    certifier: Certifier,
+    span: Span,
+    p: Array,
+    E: Array,
+    dual: float,
+    bound: EigenvalueBound,
+    extra: int,
+) -> None:
+    """Add residuals until the span and the bound on its complement prove the gap."""
+    tol = certifier.tol
     for _ in range(_ROUNDS):
         certifier.certify(p, E, dual=dual, basis=span.V, products=span.W, complement=bound)
         ritz, _ = span.ritz(p)
@@ -103,10 +118,15 @@ def _to_ritz_vectors(span: Span, p: Array, few: bool) -> int:
     return int((ritz.values >= _DEFLATED).sum())
 
 
-def _join(span: Span, p: Array, bound: EigenvalueBound, deflated: int) -> None:
-    """Add Lanczos vectors: their products are known up to what the deflation took away."""
+def _join(span: Span, p: Array, bound: EigenvalueBound, deflated: int) -> EigenvalueBound:
+    """Add Lanczos vectors: their products are known up to what the deflation took away.
+
+    Returns the bound without them.
+    """
     root = np.sqrt(p)[:, None]
     vectors = bound.vectors / root
     products = root * bound.products
     products += p[:, None] * (span.V[:, :deflated] @ (span.W[:, :deflated].T @ vectors))
+    bound = bound.without_vectors()
     span.extend(vectors, products)
+    return bound

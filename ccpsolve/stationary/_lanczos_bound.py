@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
@@ -46,6 +46,12 @@ class EigenvalueBound:
     products: Array
     steps: int
     failure_probability: float
+
+    def without_vectors(self) -> EigenvalueBound:
+        """Return the same bound in little memory."""
+        return replace(
+            self, vectors=self.vectors[:, :0].copy(), products=self.products[:, :0].copy()
+        )
 
 
 def largest_eigenvalue_bound(
