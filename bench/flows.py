@@ -156,8 +156,8 @@ orphan: true
 # What flows cost
 
 `python -m bench.flows` on {machine}, one thread, float32. ms: milliseconds per unit of time; (×):
-the same in gradients. Shares of a unit of the central flow (Euler, step 1/4). Peak: of the memory of
-tensors, in MiB.
+the same in gradients. Shares of a unit of the central flow (Euler, step 1/4). Peak: of the memory
+of tensors, in MiB.
 
 {columns}
 |{rule}
