@@ -226,8 +226,8 @@ def test_equation_11(network, beta2):
 
 
 def test_flow_is_the_projection_in_the_metric_of_the_preconditioner(network):
-    # Lemma 2, frozen P: the central flow's velocity is the projection, in the P-metric, of the stable
-    # flow's onto the cone {v : 𝒯ᵀ[v] ⪯ 0}, computed here from the third derivatives alone.
+    # Lemma 2, frozen P: the central flow's velocity is the projection, in the P-metric, of the
+    # stable flow's onto {v : 𝒯ᵀ[v] ⪯ 0}, computed here from the third derivatives alone.
     w = network.w0
     scale = torch.linspace(1.0, 2.0, network.dim, dtype=w.dtype)
     H = network.hvp(w, torch.eye(network.dim, dtype=w.dtype))
