@@ -28,6 +28,7 @@ from flows.objective import Objective
 from flows.process import Observation, Oscillation, Process, Start
 from flows.record import Recorder
 from flows.stable import Stable
+from flows.stationarity import Stationarity
 from flows.stationary import Stationary, require_terms
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def run(
     closure: str = "complementarity",
     curvature: str = "exact",
     spectrum_every: int = 5,
+    stationarity_every: int = 0,
     save_weights: int | Iterable[int] = (),
     check: bool = True,
     progress: bool = False,
@@ -158,6 +160,9 @@ def run(
     spectrum_every : int
         Steps between measurements of the effective eigenvalues of processes that do not need
         them to advance.
+    stationarity_every : int
+        Steps between comparisons of RMSProp's ν with its stationary value (0: none); see
+        :class:`flows.stationarity.Stationarity`.
     save_weights : int or iterable of int
         Steps at which the weights of every process are kept; an int is an interval.
     check : bool
@@ -192,15 +197,19 @@ def run(
     True
     """
     names = _checked_processes(processes, method)
-    _check_counts(steps=steps, warm_start=warm_start)
+    _check_counts(steps=steps, warm_start=warm_start, stationarity_every=stationarity_every)
     _check_counts(minimum=1, substeps=substeps, spectrum_every=spectrum_every)
     require_terms(closure, curvature)
+    if stationarity_every:
+        Stationarity.require(method)
     kept = _kept_steps(save_weights, steps)
     folder = None if out is None else storage.prepare(out, overwrite=overwrite)
     if check:
         objective.check()
     begin = _warm_start(objective, method, start, warm_start)
     session = _Session(Recorder(names, steps), objective)
+    if stationarity_every:
+        session.monitor = Stationarity(objective, method, names, steps, stationarity_every)
     options: dict[str, dict[str, object]] = {
         "central": {"substeps": substeps, "mixed_term": mixed_term},
         "stationary": {"substeps": substeps, "closure": closure, "curvature": curvature},
@@ -226,7 +235,7 @@ def run(
         raise
     finally:
         attributes["seconds_total"] = time.perf_counter() - started
-        dataset = session.recorder.dataset(attributes)
+        dataset = session.dataset(attributes)
         if folder is not None:
             storage.save(folder, dataset, session.weights)
     return Run(dataset, session.weights, folder)
@@ -239,6 +248,7 @@ class _Session:
         self.active: dict[str, Process] = {}
         self.recorder = recorder
         self.weights: dict[str, np.ndarray] = {}
+        self.monitor: Stationarity | None = None
         self._objective = objective
         self._latest: dict[str, Observation] = {}
 
@@ -260,6 +270,8 @@ class _Session:
                 observation = process.observe(spectrum=spectrum)
                 self._latest[name] = observation
                 self.recorder.observe(step, name, observation)
+        if self.monitor is not None:
+            self.monitor.observe(step, self.active)
         discrete = self.active.get("discrete")
         if discrete is None:
             return
@@ -269,6 +281,14 @@ class _Session:
             oscillation = self._latest[name].oscillation
             if oscillation is not None:
                 self.recorder.displacement(step, _coordinates(oscillation, offset))
+
+    def dataset(self, attributes: dict[str, str | float | int]) -> xr.Dataset:
+        """Return everything recorded."""
+        if self.monitor is None:
+            return self.recorder.dataset(attributes)
+        attributes |= {f"monitor_{name}": count for name, count in self.monitor.counts.items()}
+        variables, coordinates = self.monitor.variables()
+        return self.recorder.dataset(attributes).assign(variables).assign_coords(coordinates)
 
     def advance(self) -> None:
         for name in list(self.active):
