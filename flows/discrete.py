@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from flows.process import Observation, Process, State
+from flows.process import Observation, Process, State, harmonic_step_size
 
 
 class Discrete(Process):
@@ -19,7 +19,7 @@ class Discrete(Process):
         """Measure loss, gradient norm and, if wanted, the effective eigenvalues."""
         loss, gradient = self.loss_and_gradient(self.w)
         p = self._prepare(gradient)
-        observation = Observation(loss, float(gradient.norm()))
+        observation = Observation(loss, float(gradient.norm()), step_size=harmonic_step_size(p))
         if not spectrum:
             return observation
         return replace(observation, eigenvalues=self.measure_spectrum(self.w, p).values)

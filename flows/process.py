@@ -90,6 +90,12 @@ class Observation:
     gradient_norm: float
     eigenvalues: np.ndarray = field(default_factory=lambda: np.zeros(0))
     oscillation: Oscillation | None = None
+    step_size: float = math.nan
+
+
+def harmonic_step_size(p: Tensor) -> float:
+    """Return the harmonic mean ``d/tr P`` of the step sizes 1/p_i of the weights."""
+    return 1 / float(p.mean())
 
 
 class Process(ABC):
