@@ -184,7 +184,7 @@ class _Averaged(Method):
         """Return ``√(ν/(1−β₂ᵗ)) + ε`` (without bias correction, ``√ν + ε``)."""
         if self.bias_correction:
             nu = nu / (1 - self.beta2**t)
-        return nu.sqrt() + self.eps
+        return _root(nu) + self.eps
 
     def describe(self) -> dict[str, float | str]:
         """Return the name and the hyperparameters."""
@@ -348,6 +348,12 @@ class Preconditioned(Method):
     def scale(self, nu: Tensor, t: Tensor) -> Tensor:
         """Return ``D(ν, t)``."""
         return self._scale(nu, t)
+
+
+def _root(nu: Tensor) -> Tensor:
+    """Return ``√ν`` with the derivative 0 at ν = 0: a dead weight stays dead, and is no NaN."""
+    alive = nu > 0
+    return torch.where(alive, torch.where(alive, nu, 1.0).sqrt(), nu)
 
 
 def _derivative(

@@ -39,19 +39,25 @@ class State(NamedTuple):
 class Start:
     """Where processes begin: after ``updates`` optimizer steps, before the next gradient.
 
+    A flow is one gradient ahead of the optimizer: its state at any time holds the gradient there.
+    To begin where a flow is, say so with ``holds_gradient``; :meth:`flows.Run.start` does.
+
     Attributes
     ----------
     w : Tensor, shape (d,)
         Weights.
     nu : Tensor
-        State of the optimizer, without the gradient at ``w``.
+        State of the optimizer, without the gradient at ``w`` unless ``holds_gradient``.
     updates : int
         Number of optimizer steps taken so far.
+    holds_gradient : bool
+        Whether ``nu`` already contains the gradient at ``w``, as in a flow.
     """
 
     w: Tensor
     nu: Tensor
     updates: int = 0
+    holds_gradient: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,11 @@ class Process(ABC):
         """Weights at time ``t``, shape (d,)."""
         return self.state.w
 
+    @property
+    def nu(self) -> Tensor:
+        """The optimizer's state that contains the gradient at ``w``."""
+        return self.state.nu
+
     @abstractmethod
     def observe(self, *, spectrum: bool) -> Observation:
         """Measure the process where it is.
@@ -195,7 +206,7 @@ class Flow(Process):
 
     def __init__(self, objective: Objective, method: Method, start: Start) -> None:
         super().__init__(objective, method, start)
-        if start.nu.numel():
+        if start.nu.numel() and not start.holds_gradient:
             _, gradient = self.loss_and_gradient(start.w)
             nu = method.update(start.nu, gradient, self.first_update)
             self.state = State(self.state.w, nu)

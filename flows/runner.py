@@ -8,6 +8,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +25,10 @@ from flows.ablated import Ablated
 from flows.central import Central
 from flows.discrete import Discrete
 from flows.methods import Method
+from flows.midpoint import Midpoint
 from flows.objective import Objective
-from flows.process import Observation, Oscillation, Process, Start
+from flows.process import Flow, Observation, Oscillation, Process, Start
+from flows.quasistatic import Quasistatic
 from flows.record import Recorder
 from flows.stable import Stable
 from flows.stationarity import Stationarity
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
 PROCESSES: dict[str, type[Process]] = {
     "discrete": Discrete,
+    "midpoint": Midpoint,
     "central": Central,
     "stable": Stable,
     "stationary": Stationary,
@@ -43,6 +47,8 @@ PROCESSES: dict[str, type[Process]] = {
 }
 # Seconds between progress lines where they go to a file and not to a screen.
 _LOG_INTERVAL = 30.0
+# Name of a saved state beside that of the weights.
+_STATE = "/nu"
 _PACKAGES = ("ccpsolve", "torch", "numpy", "scipy", "numba", "xarray")
 
 
@@ -78,12 +84,51 @@ class Run:
 
     def weights(self, process: str, step: int) -> np.ndarray:
         """Return the flat weights of a process saved at a step (see ``save_weights``)."""
+        return self._saved(process, step, "")
+
+    def state(self, process: str, step: int) -> np.ndarray:
+        """Return the optimizer's state ν of a process saved at a step, empty if it has none.
+
+        That of a flow holds the gradient at its weights, that of the optimizer does not yet.
+        """
+        return self._saved(process, step, _STATE)
+
+    def start(self, process: str, step: int) -> Start:
+        """Return a start for another run from where a process was at a saved step.
+
+        Parameters
+        ----------
+        process : str
+            Any of the processes may begin where any other was.
+        step : int
+            A step with saved weights.
+
+        Returns
+        -------
+        Start
+            For ``flows.run(..., start=...)``, on the CPU.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If nothing is saved there.
+        """
+        return Start(
+            torch.tensor(self.weights(process, step)),
+            torch.tensor(self.state(process, step)),
+            int(self.dataset.attrs.get("updates", 0)) + step,
+            holds_gradient=issubclass(PROCESSES[process], Flow | Quasistatic)
+            or (step == 0 and bool(self.dataset.attrs.get("holds_gradient", 0))),
+        )
+
+    def _saved(self, process: str, step: int, what: str) -> np.ndarray:
         try:
-            return self._weights[f"{process}/{step}"]
+            return self._weights[f"{process}/{step}{what}"]
         except KeyError:
-            saved = ", ".join(sorted(self._weights)) or "none"
+            saved = (name for name in sorted(self._weights) if not name.endswith(_STATE))
             raise InvalidArgumentError(
-                f"no weights of process {process!r} at step {step}; saved: {saved}"
+                f"no weights of process {process!r} at step {step}; "
+                f"saved: {', '.join(saved) or 'none'}"
             ) from None
 
     def scores(self, sigma: float | None = None) -> dict[str, float]:
@@ -139,7 +184,7 @@ def run(
         The optimizer, for example ``flows.GD(0.02)``.
     steps : int
         Optimizer steps, which are units of time of the flows.
-    processes : iterable of {"discrete", "central", "stable", "stationary", "ablated"}
+    processes : iterable of {"discrete", "midpoint", "central", "stable", "stationary", "ablated"}
         What to run. Not every method has all: the stationary flow is RMSProp's, and the ablated
         flow is of RMSProp and RMSProp-Norm.
     out : path, optional
@@ -164,7 +209,7 @@ def run(
         Steps between comparisons of RMSProp's ν with its stationary value (0: none); see
         :class:`flows.stationarity.Stationarity`.
     save_weights : int or iterable of int
-        Steps at which the weights of every process are kept; an int is an interval.
+        Steps at which weights and state of every process are kept; an int is an interval.
     check : bool
         Whether to check the derivatives of the objective first (:meth:`Objective.check`).
     progress : bool
@@ -219,6 +264,7 @@ def run(
         session.add(name, method, begin, options.get(name, {}))
     started = time.perf_counter()
     attributes = _attributes(method, objective, provenance or {}, steps, warm_start, substeps)
+    attributes |= {"updates": begin.updates, "holds_gradient": int(begin.holds_gradient)}
     try:
         interval = 0.2 if sys.stderr.isatty() else _LOG_INTERVAL
         with tqdm(total=steps, disable=not progress, unit="step", mininterval=interval) as bar:
@@ -299,6 +345,7 @@ class _Session:
     def keep_weights(self, step: int) -> None:
         for name, process in self.active.items():
             self.weights[f"{name}/{step}"] = process.w.cpu().numpy().copy()
+            self.weights[f"{name}/{step}{_STATE}"] = process.state.nu.cpu().numpy().copy()
 
     def summary(self) -> str:
         """Return loss and sharpness for the progress bar."""
@@ -344,7 +391,11 @@ def _coordinates(oscillation: Oscillation, offset: Tensor) -> np.ndarray:
 
 def _warm_start(objective: Objective, method: Method, start: Start | None, steps: int) -> Start:
     w0 = objective.w0
-    start = Start(w0, method.initial_state(w0)) if start is None else start
+    if start is None:
+        start = Start(w0, method.initial_state(w0))
+    start = replace(start, w=start.w.to(w0), nu=start.nu.to(w0))
+    if steps == 0:
+        return start
     optimizer = Discrete(objective, method, start)
     for _ in range(steps):
         optimizer.advance()

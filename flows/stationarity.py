@@ -20,7 +20,7 @@ from flows._errors import FlowsError
 from flows._stationary_terms import complementarity_term, exact_term, trace_term
 from flows.methods import Method, RMSProp
 from flows.objective import Objective
-from flows.process import Flow, Process
+from flows.process import Process
 from flows.quasistatic import divided
 from flows.stationary_solver import StationarySolver, require_rmsprop
 
@@ -125,10 +125,7 @@ class Stationarity:
         assert isinstance(method, RMSProp)
         g = self._objective.gradient(w)
         clock = process.first_update + process.t
-        nu = process.state.nu
-        if not isinstance(process, Flow):
-            nu = method.update(nu, g, clock)
-        p, lr = method.preconditioner(nu, clock), method.lr(clock)
+        p, lr = method.preconditioner(process.nu, clock), method.lr(clock)
         current = _numpy((lr * p - method.eps).square())
         found, alternative = (solvers[term].solve(w, g, lr) for term in (True, False))
         self._scalars["nu_cosine"][at] = cosine(current, found.nu)
