@@ -15,7 +15,7 @@ from flows._errors import InvalidArgumentError
 from flows.figures import learning_rates, overviews, stationary, summaries
 from flows.figures.experiment import Figure
 
-_MODULES = (stationary, overviews, learning_rates, summaries)
+_MODULES = (overviews, learning_rates, summaries, stationary)
 
 #: Every figure by its name.
 FIGURES: Mapping[str, Figure] = {

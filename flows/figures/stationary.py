@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,6 @@ import numpy as np
 
 from flows import plots
 from flows.figures.experiment import Experiment, Figure
-from flows.predictions import averaging_width, gaussian_average
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 _MODEL, _LOSS = "mlp", "mse"
 # ν forgets within 20 steps, so that there is something stationary within the small scale's 400
 _BETA2 = 0.95
-_LATE = {"beta2": _BETA2, "warm_start": 200, "steps": 200}
+_LATE = {"beta2": _BETA2, "warm_start": 200, "steps": 100}
 NORM = Experiment(
     "rmsprop-norm",
     _MODEL,
     _LOSS,
     ("discrete", "central", "ablated"),
-    overrides={"warm_start": 100, "steps": 400},
+    overrides={"warm_start": 120, "steps": 400},
 )
 FOLLOWED = Experiment(
     "rmsprop",
@@ -42,10 +42,11 @@ FLOWS = Experiment(
     _MODEL,
     _LOSS,
     ("discrete", "central", "stationary", "ablated"),
+    options={"substeps": 2},
     overrides=_LATE,
 )
 _STYLES = {
-    "discrete": ("optimizer, averaged", "#000000", "-"),
+    "discrete": ("optimizer", "0.7", "-"),
     "central": ("central flow", "#0072B2", "-"),
     "stationary": ("stationary flow", "#E69F00", "--"),
     "ablated": ("no curvature term", "#D55E00", "-"),
@@ -71,7 +72,7 @@ def figures() -> Iterator[Figure]:
         shows="Soon after the edge: the central flow and the flow with the same rule for the step "
         "size but without the curvature term, which goes down faster at first and sharpens.",
         experiments=(NORM,),
-        draw=_grid(lambda run: _first_steps(run.dataset), ("loss", "step_size")),
+        draw=_grid(("relative_loss", "step_size"), steps=_SHORT),
         basis=ablated,
     )
     yield Figure(
@@ -80,7 +81,7 @@ def figures() -> Iterator[Figure]:
         shows="The flow without the curvature term has to take smaller and smaller steps, while "
         "the central flow keeps its step sizes, and overtakes it.",
         experiments=(NORM,),
-        draw=_grid(lambda run: run.dataset, ("loss", "step_size")),
+        draw=_grid(("loss", "step_size")),
         basis=ablated,
     )
     yield Figure(
@@ -89,7 +90,7 @@ def figures() -> Iterator[Figure]:
         shows="The cosine similarity of ν with the stationary value at the current weights rises; "
         "coordinates of both against each other, at the start, the middle and the end.",
         experiments=(FOLLOWED,),
-        draw=draw_cosine,
+        draw=_in_style(draw_cosine),
         basis="the cosine similarity of ν(t) and the stationary ν belongs to it",
     )
     yield Figure(
@@ -116,47 +117,46 @@ def figures() -> Iterator[Figure]:
         shows="Loss and mean step size of the optimizer, of the central and the stationary flow, "
         "and of the ablated flow.",
         experiments=(FLOWS,),
-        draw=_grid(lambda run: run.dataset, ("loss", "step_size")),
+        draw=_grid(("loss", "step_size")),
         basis="the ablated flow of RMSProp belongs to it",
     )
 
 
-def _first_steps(dataset: xr.Dataset) -> xr.Dataset:
-    return dataset.isel(step=slice(0, _SHORT + 1))
-
-
 _AXES = {
-    "loss": ("a  Train loss", "loss"),
-    "step_size": ("b  Step size", "harmonic mean of the weights' step sizes"),
+    "loss": ("Train loss", "loss"),
+    "relative_loss": ("Train loss over that of the central flow", ""),
+    "step_size": ("Step size", "harmonic mean over the weights"),
 }
 
 
 def _grid(
-    choose: Callable[[Run], xr.Dataset], names: tuple[str, ...]
+    names: tuple[str, ...], *, steps: int | None = None
 ) -> Callable[[Figure, list[Run]], Drawing]:
-    """Return a drawing of variables of all processes, a panel each."""
+    """Return a drawing of variables of all processes, a panel each, up to a step."""
 
     def draw(figure: Figure, runs: list[Run]) -> Drawing:
-        dataset = choose(runs[0])
+        dataset = runs[0].dataset.isel(step=slice(0, None if steps is None else steps + 1))
+        dataset["relative_loss"] = dataset.loss / dataset.loss.sel(process="central")
         drawing, panels = _canvas(figure, len(names))
-        for axes, name in zip(panels, names, strict=True):
+        for letter, axes, name in zip("abc", panels, names, strict=False):
             title, label = _AXES[name]
-            axes.set(title=title, ylabel=label, xlabel="step", yscale="log")
+            axes.set(title=f"{letter}  {title}", ylabel=label, xlabel="step")
             for process in (str(each) for each in dataset.process.values):
-                _curve(axes, dataset, name, process)
-        panels[0].legend()
+                if (name, process) != ("relative_loss", "discrete"):
+                    _curve(axes, dataset, name, process)
+        panels[-1].legend()
         return drawing
 
-    return draw
+    return _in_style(draw)
 
 
 def _curve(axes: Axes, dataset: xr.Dataset, name: str, process: str) -> None:
     label, colour, style = _STYLES[process]
     values = dataset[name].sel(process=process).values
     if process == "discrete":
-        axes.plot(dataset.step, values, color="0.8", lw=0.7, zorder=1)
-        values = gaussian_average(values, averaging_width(dataset.sizes["step"] - 1))
-    axes.plot(dataset.step, values, color=colour, ls=style, label=label)
+        axes.plot(dataset.step, values, color=colour, lw=0.9, label=label, zorder=1)
+    else:
+        axes.plot(dataset.step, values, color=colour, ls=style, label=label)
 
 
 def draw_cosine(figure: Figure, runs: list[Run]) -> Drawing:
@@ -166,7 +166,7 @@ def draw_cosine(figure: Figure, runs: list[Run]) -> Drawing:
     left.set(title="a  Cosine similarity with ν", xlabel="step", ylim=(0, 1.02))
     for followed, colour in (("discrete", "0.6"), ("central", "#0072B2")):
         chosen = dataset.sel(followed=followed)
-        who = _STYLES[followed][0].partition(",")[0]
+        who = _STYLES[followed][0]
         for name, what, style in (
             ("nu_cosine", "stationary ν", "-"),
             ("nu_cosine_gradient", "g²", ":"),
@@ -225,15 +225,25 @@ def _rates(names: tuple[str, ...], *, measured: bool) -> Callable[[Figure, list[
         left.legend()
         return drawing
 
-    return draw
+    return _in_style(draw)
+
+
+def _in_style(draw: Callable[[Figure, list[Run]], Drawing]) -> Callable[..., Drawing]:
+    """Return the drawing, made in the style of all figures."""
+
+    @functools.wraps(draw)
+    def styled(figure: Figure, runs: list[Run]) -> Drawing:
+        import matplotlib as mpl
+
+        with mpl.rc_context(plots.STYLE):
+            return draw(figure, runs)
+
+    return styled
 
 
 def _canvas(figure: Figure, panels: int) -> tuple[Drawing, np.ndarray]:
-    import matplotlib as mpl
     from matplotlib.figure import Figure as Drawing
 
-    with mpl.rc_context(plots.STYLE):
-        drawing = Drawing(figsize=(4.6 * panels, 3.8), layout="constrained")
-        axes = drawing.subplots(1, panels, squeeze=False)[0]
-        drawing.suptitle(figure.title, x=0.01, ha="left", fontsize=12)
-    return drawing, axes
+    drawing = Drawing(figsize=(4.6 * panels, 3.8), layout="constrained")
+    drawing.suptitle(figure.title, x=0.01, ha="left", fontsize=12)
+    return drawing, drawing.subplots(1, panels, squeeze=False)[0]
