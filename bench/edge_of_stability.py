@@ -75,6 +75,12 @@ class Cell:
             return {"name": "sorting", **options, **_SORTING[self.model]}
         return {"name": "digits", **options, "label_noise": _LABEL_NOISE[place]}
 
+    def objective(self, device: str = "cpu") -> flows.Objective:
+        """Return the loss of the network, in float32."""
+        task = tasks.load(dtype=torch.float32, device=device, **self.task())
+        model = tasks.build_model(self.model, task, **_NETWORK[self.model])
+        return flows.Objective(model, task.loss, task.inputs, task.targets)
+
     def settings(self) -> str:
         """Return everything that the run depends on, as text to compare."""
         return f"{self.optimizer()}, {self.task()}, {_NETWORK[self.model]}, {_STEPS} from {_START}"
@@ -163,9 +169,7 @@ def run_cell(cell: Cell, out: Path) -> str:
 
 
 def _run(cell: Cell, folder: Path) -> None:
-    task, method = tasks.load(dtype=torch.float32, **cell.task()), cell.optimizer()
-    model = tasks.build_model(cell.model, task, **_NETWORK[cell.model])
-    objective = flows.Objective(model, task.loss, task.inputs, task.targets)
+    objective, method = cell.objective(), cell.optimizer()
     started = time.process_time()
     start = edge_of_stability(objective, method)
     flows.run(
@@ -178,7 +182,7 @@ def _run(cell: Cell, folder: Path) -> None:
         overwrite=True,
         provenance={
             "settings": cell.settings(),
-            "problem": f"{task.description}; {cell.model} with {objective.dim:,} weights",
+            "problem": f"{cell.task()}; {cell.model} with {objective.dim:,} weights",
             "model": cell.model,
             "loss_name": cell.loss,
             "started_after": start.updates,
