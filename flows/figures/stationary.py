@@ -184,19 +184,20 @@ def draw_cosine(figure: Figure, runs: list[Run]) -> Drawing:
     for step, colour in zip(shown, ("0.7", "#E69F00", "#0072B2"), strict=False):
         pair = (chosen[name].values[step] for name in ("nu_predicted", "nu_true"))
         right.plot(*pair, ".", ms=3, color=colour, label=f"step {step}")
-    right.axline((1, 1), slope=1, color="0.3", lw=0.8, zorder=0)
-    _fit_logarithmic(right, chosen, shown)
+    _draw_diagonal(right, chosen, shown)
     right.legend(loc="upper left")
     return drawing
 
 
-def _fit_logarithmic(axes: Axes, dataset: xr.Dataset, shown: np.ndarray) -> None:
-    """Show the coordinates but the smallest, on equal axes."""
+def _draw_diagonal(axes: Axes, dataset: xr.Dataset, shown: np.ndarray) -> None:
+    """Show the coordinates but the smallest, on equal axes, with the line of equality."""
     values = np.concatenate(
         [dataset[name].values[shown].ravel() for name in ("nu_predicted", "nu_true")]
     )
     low, high = np.nanquantile(values[values > 0], (0.01, 1.0))
-    axes.set(xlim=(low, 2 * high), ylim=(low, 2 * high))
+    limits = (low, 2 * high)
+    axes.plot(limits, limits, color="0.3", lw=0.8, zorder=0)
+    axes.set(xlim=limits, ylim=limits)
 
 
 def _rates(names: tuple[str, ...], *, measured: bool) -> Callable[[Figure, list[Run]], Drawing]:
