@@ -36,6 +36,8 @@ RATES = (
     "stationary flow, minimiser",
     "stationary flow, simplified",
 )
+#: Terms whose difference from the exact curvature term of Σ* is recorded.
+TERMS = ("complementarity", "simplified")
 _COORDINATES = 256
 
 Variables = dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, str]]]
@@ -55,6 +57,9 @@ class Stationarity:
         Rates ``gᵀP⁻¹g`` for the current P, for P̄ and for P̂ (Fig. 9), and ``−dL/dt`` along the
         stationary flow, ``gᵀP̄⁻¹(g + ½∇⟨Σ, H⟩)``, for its two closures and with the simplified
         curvature term (Fig. 10).
+    ``curvature_difference``
+        ``‖x − x*‖/‖x*‖`` in the norm of P̄⁻¹, for the term x of the closure "complementarity" and
+        the simplified one, where x* is the exact term ``½∇⟨Σ*, H⟩``.
     ``stationary_gap``
         The larger of the two certified relative gaps.
 
@@ -101,6 +106,7 @@ class Stationarity:
         }
         self._nu = {name: np.full((*shape, count), np.nan) for name in ("nu_true", "nu_predicted")}
         self._rates = np.full((*shape, len(RATES)), np.nan)
+        self._differences = np.full((*shape, len(TERMS)), np.nan)
 
     @staticmethod
     def require(method: Method) -> None:
@@ -133,31 +139,34 @@ class Stationarity:
         self._scalars["stationary_gap"][at] = max(found.gap, alternative.gap)
         for name, values in (("nu_true", current), ("nu_predicted", found.nu)):
             self._nu[name][at] = values[self._coordinates]
-        self._rates[at] = self._decrease(w, g, p, found, alternative, clock)
+        stationary = torch.as_tensor(found.p).to(w)
+        fast = divided(g, torch.as_tensor(alternative.p).to(w))
+        slow = divided(g, stationary)
+        terms = self._terms(w, g, found, clock)
+        along = [slow @ (g + term) for term in terms]
+        rates = (g @ divided(g, p), g @ slow, g @ fast, *along)
+        self._rates[at] = [float(rate) for rate in rates]
+        if found.rank:
+            published, exact, simplified = terms
+            size = float(exact @ divided(exact, stationary)) ** 0.5
+            for column, term in enumerate((published, simplified)):
+                away = term - exact
+                distance = float(away @ divided(away, stationary)) ** 0.5
+                self._differences[(*at, column)] = distance / size if size > 0 else np.nan
 
-    def _decrease(
-        self,
-        w: Tensor,
-        g: Tensor,
-        p: Tensor,
-        found: StationaryPreconditioner,
-        alternative: StationaryPreconditioner,
-        clock: float,
-    ) -> list[float]:
-        """Return the rates in the order of RATES."""
+    def _terms(
+        self, w: Tensor, g: Tensor, found: StationaryPreconditioner, clock: float
+    ) -> list[Tensor]:
+        """Return the curvature terms of the stationary flows of RATES."""
         method = self._method
         assert isinstance(method, RMSProp)
-        slow = divided(g, torch.as_tensor(found.p).to(w))
-        fast = divided(g, torch.as_tensor(alternative.p).to(w))
-        terms = [torch.zeros_like(w)] * 3
-        if found.rank:
-            terms = [
-                complementarity_term(self._objective, method, w, g, found, clock),
-                exact_term(self._objective, w, found),
-                trace_term(self._objective, w, g, found),
-            ]
-        along = [slow @ (g + term) for term in terms]
-        return [float(rate) for rate in (g @ (g / p), g @ slow, g @ fast, *along)]
+        if found.rank == 0:
+            return [torch.zeros_like(w)] * 3
+        return [
+            complementarity_term(self._objective, method, w, g, found, clock),
+            exact_term(self._objective, w, found),
+            trace_term(self._objective, w, g, found),
+        ]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -178,11 +187,13 @@ class Stationarity:
             "nu_true": ("coordinates of ν", "(loss/weight)²"),
             "nu_predicted": ("coordinates of ν̄(w)", "(loss/weight)²"),
             "loss_decrease": ("rates of loss decrease", "loss/step"),
+            "curvature_difference": ("relative distance from the exact curvature term", "1"),
         }
         values: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
             **{name: (axes, table) for name, table in self._scalars.items()},
             **{name: ((*axes, "coordinate"), table) for name, table in self._nu.items()},
             "loss_decrease": ((*axes, "rate"), self._rates),
+            "curvature_difference": ((*axes, "term"), self._differences),
         }
         variables = {
             name: (dims, table, {"long_name": said[name][0], "units": said[name][1]})
@@ -191,6 +202,7 @@ class Stationarity:
         coordinates = {
             "followed": ("followed", np.array(self._names, dtype=object)),
             "rate": ("rate", np.array(RATES, dtype=object)),
+            "term": ("term", np.array(TERMS, dtype=object)),
             "coordinate": ("coordinate", self._coordinates),
         }
         return variables, coordinates

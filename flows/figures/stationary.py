@@ -106,7 +106,7 @@ def figures() -> Iterator[Figure]:
         name="fig10",
         title="The stationary flow predicts the rate of loss decrease",
         shows="The rate at which the loss falls along the central flow, as measured and as the "
-        "stationary flow gives it at the same weights.",
+        "stationary flow gives it at the same weights; how far its curvature terms are apart.",
         experiments=(FOLLOWED,),
         draw=_rates(tuple(_RATES)[3:], measured=True),
         basis="predicted rates of loss decrease of the stationary flow belong to it",
@@ -175,7 +175,7 @@ def draw_cosine(figure: Figure, runs: list[Run]) -> Drawing:
             left.plot(
                 known, chosen[name].values[known], style, color=colour, label=f"{what}, {who}"
             )
-    left.legend(loc="lower right")
+    left.legend(loc="center right", bbox_to_anchor=(1, 0.45), ncols=2)
     chosen = dataset.sel(followed="central")
     known = np.flatnonzero(np.isfinite(chosen.nu_cosine.values))
     shown = known[np.linspace(0, len(known) - 1, _SNAPSHOTS).astype(int)]
@@ -205,7 +205,7 @@ def _rates(names: tuple[str, ...], *, measured: bool) -> Callable[[Figure, list[
 
     def draw(figure: Figure, runs: list[Run]) -> Drawing:
         dataset = runs[0].dataset.sel(followed="central")
-        drawing, (left, right) = _canvas(figure, 2)
+        drawing, (left, right, *more) = _canvas(figure, 3 if measured else 2)
         left.set(title="a  Rate of loss decrease", xlabel="step", ylabel="loss per step")
         left.set_yscale("log")
         loss = dataset.loss.sel(process="central").values
@@ -223,10 +223,26 @@ def _rates(names: tuple[str, ...], *, measured: bool) -> Callable[[Figure, list[
         right.axhline(1, color="0.3", lw=0.8, zorder=0)
         if not measured:
             right.set_yscale("log")
+        for axes in more:
+            _draw_differences(axes, dataset)
         left.legend()
         return drawing
 
     return _in_style(draw)
+
+
+def _draw_differences(axes: Axes, dataset: xr.Dataset) -> None:
+    """Draw how far the other curvature terms are from ½∇⟨Σ*, H⟩."""
+    axes.set(title="c  Difference from ½∇⟨Σ*, H⟩", xlabel="step", ylabel="relative, in P⁻¹")
+    for term, name in (
+        ("complementarity", "stationary flow"),
+        ("simplified", "stationary flow, simplified"),
+    ):
+        label, colour, style = _RATES[name]
+        values = dataset.curvature_difference.sel(term=term).values
+        known = np.flatnonzero(np.isfinite(values))
+        axes.plot(known, values[known], color=colour, ls=style, label=label)
+    axes.set_yscale("log")
 
 
 def _in_style(draw: Callable[[Figure, list[Run]], Drawing]) -> Callable[..., Drawing]:

@@ -6,6 +6,8 @@ import torch
 
 import flows
 from ccpsolve.stationary import stationary_preconditioner
+from flows._stationary_terms import exact_term, trace_term
+from flows.figures import find
 from flows.stationarity import RATES, cosine
 from tests.flows.test_stationary import DIM, LR, curved
 
@@ -90,3 +92,27 @@ def test_a_failed_solve_leaves_a_gap_in_the_record(run, monkeypatch, caplog):
     assert np.isnan(result.dataset.nu_cosine.values).all()
     assert np.isfinite(result.dataset.loss.values).all()
     assert "out of luck" in caplog.text
+
+
+def test_differences_of_curvature_terms(run):
+    """The simplified term lacks the weights 1 − g²/ν̄; the closures differ by the rate of ν."""
+    objective, method, result = run
+    at = result.dataset.sel(followed="central").isel(step=20)
+    w = torch.tensor(result.weights("central", 20))
+    g, lr = objective.gradient(w), method.lr(1)
+    H = objective.hvp(w, torch.eye(DIM, dtype=w.dtype)).numpy()
+    best = stationary_preconditioner(g.numpy(), H, lr, tol=1e-10)
+    exact, simplified = exact_term(objective, w, best), trace_term(objective, w, g, best)
+    norm = [float(x @ (x / torch.tensor(best.p))) ** 0.5 for x in (simplified - exact, exact)]
+    found = at.curvature_difference.sel(term="simplified")
+    assert float(found) == pytest.approx(norm[0] / norm[1], rel=0.05)
+    assert 0 < float(at.curvature_difference.sel(term="complementarity")) < 10
+
+
+@pytest.mark.parametrize("name", ["fig8", "fig9", "fig10"])
+def test_figures_draw_what_was_recorded(run, name):
+    figure = find(name)
+    drawing = figure.draw(figure, [run[2]])
+    assert len(drawing.axes) == (3 if name == "fig10" else 2)
+    assert all(axes.lines for axes in drawing.axes)
+    drawing.canvas.draw()
