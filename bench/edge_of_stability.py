@@ -30,7 +30,7 @@ from typing import Any
 import torch
 
 import flows
-from bench.edge_of_stability_report import FAILURE, read_row, settings_of, write_report
+from bench.edge_of_stability_report import FAILURE, Row, read_row, settings_of, write_report
 from flows import tasks
 from flows.discrete import Discrete
 from flows.process import Start
@@ -205,9 +205,13 @@ def main() -> None:
     with ProcessPoolExecutor(chosen.workers, initializer=torch.set_num_threads, initargs=(1,)) as p:
         for line in p.map(run_cell, todo, itertools.repeat(chosen.out)):
             print(line, flush=True)
+    write_report(chosen.table, rows_of(chosen.out))
+
+
+def rows_of(out: Path) -> list[Row]:
+    """Return a row for every cell of the table, also for those that have not run."""
     every = list(cells(list(METHODS), list(MODELS), list(LOSSES)))
-    rows = [read_row(chosen.out / cell.name, cell) for cell in every]
-    write_report(chosen.table, rows)
+    return [read_row(out / cell.name, cell) for cell in every]
 
 
 if __name__ == "__main__":

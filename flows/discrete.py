@@ -25,7 +25,8 @@ class Discrete(Process):
         """Measure loss, gradient norm and, if wanted, the effective eigenvalues."""
         loss, gradient = self.loss_and_gradient(self.w)
         p = self._prepare(gradient)
-        observation = Observation(loss, float(gradient.norm()), step_size=harmonic_step_size(p))
+        norm, step_size = float(gradient.norm()), harmonic_step_size(p)
+        observation = Observation(loss, norm, gradient=gradient, step_size=step_size)
         if not spectrum:
             return observation
         return replace(observation, eigenvalues=self.measure_spectrum(self.w, p).values)

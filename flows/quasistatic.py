@@ -71,11 +71,13 @@ class Quasistatic(Process):
         norm = float(settled.gradient.norm())
         step_size = harmonic_step_size(settled.p)
         if not spectrum:
-            return Observation(settled.loss, norm, step_size=step_size)
+            return Observation(settled.loss, norm, gradient=settled.gradient, step_size=step_size)
         # P must be definite for the eigen-solver, also where the loss depends on nothing
         p = settled.p.clamp_min(torch.finfo(settled.p.dtype).eps * float(settled.p.max()))
         values = self.measure_spectrum(self.w, p).values
-        return Observation(settled.loss, norm, values, step_size=step_size)
+        return Observation(
+            settled.loss, norm, values, gradient=settled.gradient, step_size=step_size
+        )
 
     def advance(self) -> None:
         """Advance by one unit of time."""

@@ -21,6 +21,8 @@ from tqdm import tqdm
 
 from flows import predictions, storage
 from flows._errors import FlowsError, InvalidArgumentError
+from flows._examples import Data
+from flows._watch import Watch, make_watch
 from flows.ablated import Ablated
 from flows.central import Central
 from flows.discrete import Discrete
@@ -170,6 +172,8 @@ def run(
     spectrum_every: int = 5,
     stationarity_every: int = 0,
     save_weights: int | Iterable[int] = (),
+    gradient_entries: Iterable[int] = (),
+    test_inputs: Data = None,
     check: bool = True,
     progress: bool = False,
     provenance: Mapping[str, str | float | int] | None = None,
@@ -210,6 +214,10 @@ def run(
         :class:`flows.stationarity.Stationarity`.
     save_weights : int or iterable of int
         Steps at which weights and state of every process are kept; an int is an interval.
+    gradient_entries : iterable of int
+        Weights whose entries of ``g²`` are recorded, of every process and as predicted.
+    test_inputs : Tensor, or tuple, list or dictionary of tensors, optional
+        Inputs on which the outputs of the network are recorded, of every process.
     check : bool
         Whether to check the derivatives of the objective first (:meth:`Objective.check`).
     progress : bool
@@ -252,7 +260,8 @@ def run(
     if check:
         objective.check()
     begin = _warm_start(objective, method, start, warm_start)
-    session = _Session(Recorder(names, steps), objective)
+    watch = make_watch(objective, gradient_entries, test_inputs)
+    session = _Session(Recorder(names, steps), objective, watch)
     if stationarity_every:
         session.monitor = Stationarity(objective, method, names, steps, stationarity_every)
     options: dict[str, dict[str, object]] = {
@@ -290,12 +299,14 @@ def run(
 class _Session:
     """The processes of a run, in step, with their accounts."""
 
-    def __init__(self, recorder: Recorder, objective: Objective) -> None:
+    def __init__(self, recorder: Recorder, objective: Objective, watch: Watch) -> None:
         self.active: dict[str, Process] = {}
         self.recorder = recorder
         self.weights: dict[str, np.ndarray] = {}
         self.monitor: Stationarity | None = None
         self._objective = objective
+        self._watch = watch
+        recorder.entries = watch.entries
         self._latest: dict[str, Observation] = {}
 
     def add(
@@ -316,6 +327,7 @@ class _Session:
                 observation = process.observe(spectrum=spectrum)
                 self._latest[name] = observation
                 self.recorder.observe(step, name, observation)
+                self.recorder.watch(step, name, self._watch.measure(process, observation))
         if self.monitor is not None:
             self.monitor.observe(step, self.active)
         discrete = self.active.get("discrete")
