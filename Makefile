@@ -36,6 +36,7 @@ docs: $(STAMP)
 bench: $(STAMP)  ## the benchmarks, one after the other
 	$(BIN)/python -m bench.ccp
 	$(BIN)/python -m bench.stationary
+	$(BIN)/python -m bench.flows
 
 clean:
 	rm -rf $(VENV) build dist docs/_build docs/api .pytest_cache .mypy_cache .ruff_cache
