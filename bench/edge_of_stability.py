@@ -30,7 +30,7 @@ from typing import Any
 import torch
 
 import flows
-from bench.edge_of_stability_report import FAILURE, read_row, settings_of, write_report
+from bench.edge_of_stability_report import FAILURE, Row, read_row, settings_of, write_report
 from flows import tasks
 from flows.discrete import Discrete
 from flows.process import Start
@@ -74,6 +74,12 @@ class Cell:
         if self.model in _SORTING:
             return {"name": "sorting", **options, **_SORTING[self.model]}
         return {"name": "digits", **options, "label_noise": _LABEL_NOISE[place]}
+
+    def objective(self, device: str = "cpu") -> flows.Objective:
+        """Return the loss of the network, in float32."""
+        task = tasks.load(dtype=torch.float32, device=device, **self.task())
+        model = tasks.build_model(self.model, task, **_NETWORK[self.model])
+        return flows.Objective(model, task.loss, task.inputs, task.targets)
 
     def settings(self) -> str:
         """Return everything that the run depends on, as text to compare."""
@@ -163,9 +169,7 @@ def run_cell(cell: Cell, out: Path) -> str:
 
 
 def _run(cell: Cell, folder: Path) -> None:
-    task, method = tasks.load(dtype=torch.float32, **cell.task()), cell.optimizer()
-    model = tasks.build_model(cell.model, task, **_NETWORK[cell.model])
-    objective = flows.Objective(model, task.loss, task.inputs, task.targets)
+    objective, method = cell.objective(), cell.optimizer()
     started = time.process_time()
     start = edge_of_stability(objective, method)
     flows.run(
@@ -178,7 +182,7 @@ def _run(cell: Cell, folder: Path) -> None:
         overwrite=True,
         provenance={
             "settings": cell.settings(),
-            "problem": f"{task.description}; {cell.model} with {objective.dim:,} weights",
+            "problem": f"{cell.task()}; {cell.model} with {objective.dim:,} weights",
             "model": cell.model,
             "loss_name": cell.loss,
             "started_after": start.updates,
@@ -201,9 +205,13 @@ def main() -> None:
     with ProcessPoolExecutor(chosen.workers, initializer=torch.set_num_threads, initargs=(1,)) as p:
         for line in p.map(run_cell, todo, itertools.repeat(chosen.out)):
             print(line, flush=True)
+    write_report(chosen.table, rows_of(chosen.out))
+
+
+def rows_of(out: Path) -> list[Row]:
+    """Return a row for every cell of the table, also for those that have not run."""
     every = list(cells(list(METHODS), list(MODELS), list(LOSSES)))
-    rows = [read_row(chosen.out / cell.name, cell) for cell in every]
-    write_report(chosen.table, rows)
+    return [read_row(out / cell.name, cell) for cell in every]
 
 
 if __name__ == "__main__":
