@@ -35,6 +35,8 @@ docs: $(STAMP)
 
 bench: $(STAMP)  ## the benchmarks, one after the other
 	$(BIN)/python -m bench.ccp
+	$(BIN)/python -m bench.ccp_published
+	$(BIN)/python -m bench.ccp_families
 	$(BIN)/python -m bench.stationary
 	$(BIN)/python -m bench.flows
 
