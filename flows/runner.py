@@ -30,8 +30,10 @@ from flows.methods import Method
 from flows.midpoint import Midpoint
 from flows.objective import Objective
 from flows.process import Flow, Observation, Oscillation, Process, Start
+from flows.quasistatic import Quasistatic
 from flows.record import Recorder
 from flows.stable import Stable
+from flows.stationarity import Stationarity
 from flows.stationary import Stationary, require_terms
 
 if TYPE_CHECKING:
@@ -117,7 +119,7 @@ class Run:
             torch.tensor(self.weights(process, step)),
             torch.tensor(self.state(process, step)),
             int(self.dataset.attrs.get("updates", 0)) + step,
-            holds_gradient=issubclass(PROCESSES[process], Flow)
+            holds_gradient=issubclass(PROCESSES[process], Flow | Quasistatic)
             or (step == 0 and bool(self.dataset.attrs.get("holds_gradient", 0))),
         )
 
@@ -168,6 +170,7 @@ def run(
     closure: str = "complementarity",
     curvature: str = "exact",
     spectrum_every: int = 5,
+    stationarity_every: int = 0,
     save_weights: int | Iterable[int] = (),
     gradient_entries: Iterable[int] = (),
     test_inputs: Data = None,
@@ -206,6 +209,9 @@ def run(
     spectrum_every : int
         Steps between measurements of the effective eigenvalues of processes that do not need
         them to advance.
+    stationarity_every : int
+        Steps between comparisons of RMSProp's ν with its stationary value (0: none); see
+        :class:`flows.stationarity.Stationarity`.
     save_weights : int or iterable of int
         Steps at which weights and state of every process are kept; an int is an interval.
     gradient_entries : iterable of int
@@ -244,9 +250,11 @@ def run(
     True
     """
     names = _checked_processes(processes, method)
-    _check_counts(steps=steps, warm_start=warm_start)
+    _check_counts(steps=steps, warm_start=warm_start, stationarity_every=stationarity_every)
     _check_counts(minimum=1, substeps=substeps, spectrum_every=spectrum_every)
     require_terms(closure, curvature)
+    if stationarity_every:
+        Stationarity.require(method)
     kept = _kept_steps(save_weights, steps)
     folder = None if out is None else storage.prepare(out, overwrite=overwrite)
     if check:
@@ -254,6 +262,8 @@ def run(
     begin = _warm_start(objective, method, start, warm_start)
     watch = make_watch(objective, gradient_entries, test_inputs)
     session = _Session(Recorder(names, steps), objective, watch)
+    if stationarity_every:
+        session.monitor = Stationarity(objective, method, names, steps, stationarity_every)
     options: dict[str, dict[str, object]] = {
         "central": {"substeps": substeps, "mixed_term": mixed_term},
         "stationary": {"substeps": substeps, "closure": closure, "curvature": curvature},
@@ -280,7 +290,7 @@ def run(
         raise
     finally:
         attributes["seconds_total"] = time.perf_counter() - started
-        dataset = session.recorder.dataset(attributes)
+        dataset = session.dataset(attributes)
         if folder is not None:
             storage.save(folder, dataset, session.weights)
     return Run(dataset, session.weights, folder)
@@ -293,6 +303,7 @@ class _Session:
         self.active: dict[str, Process] = {}
         self.recorder = recorder
         self.weights: dict[str, np.ndarray] = {}
+        self.monitor: Stationarity | None = None
         self._objective = objective
         self._watch = watch
         recorder.entries = watch.entries
@@ -317,6 +328,8 @@ class _Session:
                 self._latest[name] = observation
                 self.recorder.observe(step, name, observation)
                 self.recorder.watch(step, name, self._watch.measure(process, observation))
+        if self.monitor is not None:
+            self.monitor.observe(step, self.active)
         discrete = self.active.get("discrete")
         if discrete is None:
             return
@@ -326,6 +339,14 @@ class _Session:
             oscillation = self._latest[name].oscillation
             if oscillation is not None:
                 self.recorder.displacement(step, _coordinates(oscillation, offset))
+
+    def dataset(self, attributes: dict[str, str | float | int]) -> xr.Dataset:
+        """Return everything recorded."""
+        if self.monitor is None:
+            return self.recorder.dataset(attributes)
+        attributes |= {f"monitor_{name}": count for name, count in self.monitor.counts.items()}
+        variables, coordinates = self.monitor.variables()
+        return self.recorder.dataset(attributes).assign(variables).assign_coords(coordinates)
 
     def advance(self) -> None:
         for name in list(self.active):

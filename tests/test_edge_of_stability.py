@@ -11,7 +11,7 @@ from bench.edge_of_stability_report import Row, read_row, write_report
 @pytest.fixture
 def short(monkeypatch):
     monkeypatch.setattr(bench, "_STEPS", 12)
-    monkeypatch.setattr(bench, "_EXAMPLES", {"mlp": (30, 30)})
+    monkeypatch.setattr(bench, "EXAMPLES", {"mlp": (30, 30)})
 
 
 def test_every_cell_has_its_settings():
