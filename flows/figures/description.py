@@ -19,7 +19,7 @@ def listing() -> str:
     --------
     >>> from flows.figures import listing
     >>> print(listing().splitlines()[0])
-    gd-mlp-mse               Gradient descent, MLP, MSE
+    gd-mse                   Gradient descent on all networks, MSE
     """
     width = max(len(name) for name in FIGURES)
     return "\n".join(f"{name:{width}}  {figure.title}" for name, figure in FIGURES.items())
