@@ -15,6 +15,7 @@ from ccpsolve._problem import ConeComplementarityProblem
 from ccpsolve._solution import Solution
 from ccpsolve._solve import solve_problem
 from ccpsolve._status import Status
+from ccpsolve._verdict import AT_ROUNDING
 
 __all__ = ["BatchSolution", "solve_ccp_batch"]
 
@@ -22,6 +23,8 @@ Array = NDArray[np.float64]
 
 _FIELDS = tuple(entry.name for entry in fields(Certificate))
 _CERTIFICATE = np.dtype([(name, np.float64) for name in _FIELDS])
+
+_NAME = "U16"  # holds the name of every method
 
 _CHUNK = 64
 """Problems that a thread takes at a time; fewer than this are not worth a thread."""
@@ -182,7 +185,7 @@ def _refuse(alphas: Array, betas: Array, index: int) -> None:
 def _compiled(
     alphas: Array, betas: Array, X: Array, warm: bool, tol: float, workers: int
 ) -> BatchSolution:
-    from ccpsolve._solver.driver import AUTO, ROUTES
+    from ccpsolve._solver.driver import ROUTES
     from ccpsolve._solver.many import Buffers, Results, solve_and_certify
     from ccpsolve._validation import INVALID, symmetrise_many
 
@@ -195,9 +198,7 @@ def _compiled(
 
     def solve(first: int) -> None:
         last = min(first + _CHUNK, count)
-        solve_and_certify(
-            alphas, betas, symmetric, warm, AUTO, first, last, results, Buffers.allocate(k)
-        )
+        solve_and_certify(alphas, betas, symmetric, warm, first, last, results, Buffers.allocate(k))
 
     chunks = range(0, count, _CHUNK)
     if workers == 1 or len(chunks) == 1:
@@ -221,8 +222,8 @@ def _collect(
     """Judge the answers; the few that are not plainly solved go through `solve_problem` again."""
     table = certificates.view(_CERTIFICATE)[:, 0]
     status = np.full(len(X), Status.SOLVED, dtype=object)
-    iterations, method = reports[:, 0].copy(), np.array(routes)[reports[:, 1]]
-    plain = (table["min_eig_beta"] > 0.0) & (table["natural_residual"] <= tol)
+    iterations, method = reports[:, 0].copy(), np.array(routes, _NAME)[reports[:, 1]]
+    plain = (table["min_eig_beta"] > 0.0) & (table["natural_residual"] < min(tol, AT_ROUNDING))
     singular = {}
     for index in np.flatnonzero(~plain).tolist():
         problem = ConeComplementarityProblem(alphas[index], betas[index])

@@ -12,7 +12,7 @@ from ccpsolve._errors import InvalidProblemError, SolveError
 from ccpsolve._problem import ConeComplementarityProblem, symmetric_matrix
 from ccpsolve._solution import Solution
 from ccpsolve._status import Status
-from ccpsolve._verdict import verdict
+from ccpsolve._verdict import AT_ROUNDING, verdict
 
 __all__ = ["CCPSolver", "judged", "solve_ccp", "solve_problem"]
 
@@ -114,8 +114,6 @@ def solve_problem(
         certificate, iterations, used = _interior_point(problem, X)
     else:
         certificate, iterations, used = _newton(problem, X, x0 is not None, method)
-    if method == "auto" and not certificate.natural_residual <= tol:
-        certificate, iterations, used = _last_resort(problem, X, certificate, iterations, used)
     return judged(problem, X, certificate, iterations, used, tol)
 
 
@@ -166,53 +164,36 @@ def _start(problem: ConeComplementarityProblem, x0: ArrayLike | None) -> Array:
 def _newton(
     problem: ConeComplementarityProblem, X: Array, warm: bool, method: str
 ) -> tuple[Certificate, int, str]:
-    """Run the compiled solver from X; the answer is left there."""
-    from ccpsolve._solver.driver import AUTO, NEWTON_ONLY, ROUTES
+    """Run the compiled solver from X and, for "auto", what helps where it fails.
+
+    The answer is left in X.
+    """
+    from ccpsolve._solver.driver import ROUTES
     from ccpsolve._solver.many import Buffers, Results, solve_and_certify
 
     results = Results.allocate(1, problem.k)
     results.X[0] = X
-    solve_and_certify(
-        problem.alpha[None],
-        problem.beta[None],
-        np.array([problem.symmetric]),
-        warm,
-        NEWTON_ONLY if method == "newton" else AUTO,
-        0,
-        1,
-        results,
-        Buffers.allocate(problem.k),
-    )
+    data = problem.alpha[None], problem.beta[None], np.array([problem.symmetric])
+    solve_and_certify(*data, warm, 0, 1, results, Buffers.allocate(problem.k))
     X[:] = results.X[0]
-    iterations, route = results.reports[0].tolist()
-    return Certificate(*results.certificates[0].tolist()), iterations, ROUTES[route]
+    steps, route = results.reports[0].tolist()
+    certificate, used = Certificate(*results.certificates[0].tolist()), ROUTES[route]
+    if method == "auto" and not certificate.natural_residual < AT_ROUNDING:
+        from ccpsolve._solver.rescue import rescue
+
+        certificate, more, used = rescue(problem, X, certificate, used)
+        steps += more
+    return certificate, steps, used
 
 
 def _interior_point(problem: ConeComplementarityProblem, X: Array) -> tuple[Certificate, int, str]:
     """Run the interior-point method; the answer is left in X."""
-    from ccpsolve._solver.driver import INTERIOR_POINT, ROUTES, allocate
+    from ccpsolve._solver.driver import allocate
     from ccpsolve._solver.interior_point import interior_point
 
     data = (problem.alpha, problem.beta, problem.symmetric)
-    _, iterations = interior_point(*data, X, *allocate(problem.k))
-    return certify_problem(problem, X), iterations, ROUTES[INTERIOR_POINT]
-
-
-def _last_resort(
-    problem: ConeComplementarityProblem,
-    X: Array,
-    certificate: Certificate,
-    iterations: int,
-    method: str,
-) -> tuple[Certificate, int, str]:
-    """Start Newton's method once more, from the answer of the interior-point method."""
-    candidate = X.copy()
-    _, more, used = _interior_point(problem, candidate)
-    improved, still_more, _ = _newton(problem, candidate, True, "newton")
-    if not improved.natural_residual < certificate.natural_residual:
-        return certificate, iterations, method
-    X[:] = candidate
-    return improved, iterations + more + still_more, used
+    _, iterations = interior_point(*data, X, 0, *allocate(problem.k))
+    return certify_problem(problem, X), iterations, "interior point"
 
 
 def _failure(solution: Solution) -> str:

@@ -10,9 +10,12 @@ from ccpsolve._certificate import Certificate
 from ccpsolve._problem import ConeComplementarityProblem
 from ccpsolve._status import Status
 
-__all__ = ["is_monotone", "verdict"]
+__all__ = ["AT_ROUNDING", "is_monotone", "verdict"]
 
 _logger = logging.getLogger(__name__)
+
+AT_ROUNDING = 1e-13
+"""Natural residual that more work does not lower; above it slower algorithms are tried."""
 
 _ALMOST = 1e-6
 """Natural residual up to which an answer less accurate than asked for is ALMOST_SOLVED."""

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,11 +47,25 @@ _FACE = 1e-9
 _ROUNDING = 1e-13
 """How far the conditions on a ray may be missed, relative to their terms."""
 
-_LEAST_GAIN = 1e-9
+_LEAST_GAIN = 1e-12
 """Smallest ⟨α, D⟩/‖α‖‖D‖ of a ray; less cannot be told from rounding in the data."""
+
+_ROUNDING_OF_ALPHA = 1e-14
+"""Error of α, relative to ‖α‖, that may be all that keeps a problem from having a solution."""
+
+_EVIDENT = 0.01
+"""Relative uncertainty of ‖X(ε)‖ up to which its growth is evidence."""
 
 _ACCURATE = 1e-11
 """Residual of a regularised problem that is taken as solved."""
+
+
+class PathPoint(NamedTuple):
+    """One solution X(ε) ⪰ 0 of a regularised problem."""
+
+    X: Array
+    size: float  # its Frobenius norm in the equilibrated coordinates
+    uncertainty: float  # of the size: how far rounding of α and of the solve can move X(ε)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,10 +89,12 @@ class Attainment:
 
 def regularised_path(
     problem: ConeComplementarityProblem, shifts: tuple[float, ...] = _SHIFTS
-) -> Iterator[tuple[Array, float]]:
+) -> Iterator[PathPoint]:
     r"""Solve CCP(α, β + ε‖β‖₂ E) for falling ε, each from the solution before.
 
-    E is the identity in the coordinates in which the diagonal of β is equilibrated.
+    E is the identity in the coordinates in which the diagonal of β is equilibrated. In them
+    β + ε‖β‖₂E is strongly monotone with modulus ε‖β‖₂: an error δ of α moves X(ε) by at most
+    δ/ε‖β‖₂.
 
     Parameters
     ----------
@@ -87,37 +105,32 @@ def regularised_path(
 
     Yields
     ------
-    X : ndarray, shape (k, k)
-        X(ε) ⪰ 0.
-    size : float
-        Its Frobenius norm in the equilibrated coordinates.
+    PathPoint
+        X(ε), until a regularised problem is not solved.
 
     Examples
     --------
     >>> from ccpsolve.testing import unattained_problem
     >>> from ccpsolve._solver.attainment import regularised_path
     >>> problem, _ = unattained_problem()
-    >>> [round(size, 1) for _, size in regularised_path(problem, (1e-4, 1e-8))]
+    >>> [round(point.size, 1) for point in regularised_path(problem, (1e-4, 1e-8))]
     [9.9, 100.0]
     """
-    from ccpsolve._solver.driver import allocate, solve_with_buffers
+    from ccpsolve._solver.rescue import solve_surely
 
     scale = _congruence(problem.beta, problem.k)
     stretch = np.outer(scale, scale)
     weight = stretch[np.triu_indices(problem.k)]
     alpha = problem.alpha * stretch
     beta = problem.beta * weight[:, None] * weight
-    norm = np.linalg.norm(beta, 2) or 1.0
-    buffers = allocate(problem.k)
+    norm = float(np.linalg.norm(beta, 2)) or 1.0
     X = np.zeros_like(alpha)
     last_size, growth = 0.0, 1.0
     for shift in shifts:
-        regularised = beta + shift * norm * np.eye(problem.n)
+        regularised = ConeComplementarityProblem(alpha, beta + shift * norm * np.eye(problem.n))
         X *= growth  # along a ray, X(ε) is proportional to 1/ε
         warm = last_size > 0.0
-        residual, _, _ = solve_with_buffers(
-            alpha, regularised, problem.symmetric, warm, X, *buffers
-        )
+        residual = solve_surely(regularised, X, warm).natural_residual
         if not residual <= _ACCURATE:
             return
         size = float(np.linalg.norm(X))
@@ -125,7 +138,9 @@ def regularised_path(
             return
         growth = size / last_size if warm else 1.0
         last_size = size
-        yield X * stretch, size
+        norm_alpha = float(np.linalg.norm(alpha))
+        defect = residual * (norm * size + norm_alpha) + _ROUNDING_OF_ALPHA * norm_alpha
+        yield PathPoint(X * stretch, size, defect / (shift * norm))
 
 
 def judge_attainment(problem: ConeComplementarityProblem) -> Attainment:
@@ -141,20 +156,26 @@ def judge_attainment(problem: ConeComplementarityProblem) -> Attainment:
     Attainment
         The verdict, the ray if there is one, and the points X(ε).
     """
-    points: list[Array] = []
-    sizes: list[float] = []
+    path: list[PathPoint] = []
     exponent = 0.0
-    for X, size in regularised_path(problem):
-        points.append(X)
-        sizes.append(size)
-        if len(points) > 1:
-            exponent = np.log(sizes[-1] / sizes[-2]) / np.log(_SHIFTS[0] / _SHIFTS[1])
+    for point in regularised_path(problem):
+        path.append(point)
+        exponent = _growth(path)
         if exponent >= _LINEAR_GROWTH:
-            ray = _ray(problem, X)
+            ray = _ray(problem, point.X)
             if ray is not None:
-                return Attainment(Status.UNBOUNDED, ray, tuple(points))
+                return Attainment(Status.UNBOUNDED, ray, tuple(p.X for p in path))
     status = Status.UNATTAINED if exponent > _BOUNDED_GROWTH else Status.SOLVED
-    return Attainment(status, None, tuple(points))
+    return Attainment(status, None, tuple(p.X for p in path))
+
+
+def _growth(path: list[PathPoint]) -> float:
+    """Return p of ‖X(ε)‖ ~ ε^(−p) where ε is smallest of all that are evidence, 0 without any."""
+    ratio = np.log(_SHIFTS[0] / _SHIFTS[1])
+    for before, point in reversed(list(pairwise(path))):
+        if all(p.uncertainty <= _EVIDENT * p.size for p in (before, point)):
+            return float(np.log(point.size / before.size) / ratio)
+    return 0.0
 
 
 def _ray(problem: ConeComplementarityProblem, X: Array) -> Array | None:

@@ -1,4 +1,4 @@
-"""The order in which the algorithms are tried, as one compiled function."""
+"""One solve as one compiled function: equilibration, a cheap start, Newton's method."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from numba import carray, types  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
 from ccpsolve._linking import exported
-from ccpsolve._numba import inline, jit
+from ccpsolve._numba import jit
 from ccpsolve._solver.first_order import gradient_start
 from ccpsolve._solver.newton import newton
-from ccpsolve._solver.proximal import proximal
 from ccpsolve._solver.scaling import prepare, scale_start, unscale
 from ccpsolve._solver.svec_kernels import slack
 from ccpsolve._solver.workspace import (
@@ -32,45 +31,26 @@ from ccpsolve._solver.workspace import (
     workspace_size,
 )
 
-__all__ = ["AUTO", "NEWTON_ONLY", "ROUTES", "allocate", "solve_kernel", "solve_with_buffers"]
+__all__ = ["ROUTES", "allocate", "solve_kernel", "solve_with_buffers"]
 
 Array = NDArray[np.float64]
 
-CLOSED_FORM, NEWTON, PROXIMAL, INTERIOR_POINT = range(4)
-ROUTES = ("closed form", "newton", "proximal newton", "interior point")
-"""The algorithms that can give the answer; kernels return the index."""
-
-AUTO, NEWTON_ONLY = range(2)
-"""Whether Newton's method, where it fails, is followed by the proximal loop."""
+CLOSED_FORM, NEWTON = range(2)
+ROUTES = ("closed form", "newton")
+"""What can give the answer; kernels return the index."""
 
 _GRADIENT_STEPS = 1
 _NEWTON_STEPS = 40
-_SOLVED = 1e-13  # residual above which the next algorithm is tried
-
-
-@inline
-def _run(method: int, ws: Workspace) -> float:
-    """Go from TRIAL to a solution in BEST; return its residual."""
-    ws.scalars[ROUTE] = NEWTON
-    residual = newton(_NEWTON_STEPS, ws)
-    if residual < _SOLVED or method == NEWTON_ONLY:
-        return residual
-    ws.scalars[ROUTE] = PROXIMAL
-    return proximal(ws)
-
 
 _DOUBLES = types.CPointer(types.float64)
 
 
-@exported(
-    types.float64(_DOUBLES, _DOUBLES, types.int64, types.int64, types.int64, _DOUBLES, *WORKSPACE)
-)
+@exported(types.float64(_DOUBLES, _DOUBLES, types.int64, types.int64, _DOUBLES, *WORKSPACE))
 def _solve(
     alpha_data: Any,
     beta_data: Any,
     symmetric: int,
     warm: int,
-    method: int,
     X_data: Any,
     buffer: Any,
     integers: Any,
@@ -79,7 +59,7 @@ def _solve(
     ws = open_workspace(buffer, integers, k)
     n = ws.vectors.shape[1]
     X = carray(X_data, (k, k))
-    unit = prepare(carray(alpha_data, (k, k)), carray(beta_data, (n, n)), symmetric, ws)
+    unit = prepare(carray(alpha_data, (k, k)), carray(beta_data, (n, n)), symmetric, 1, ws)
     if warm != 0:
         scale_start(X, unit, ws)
         beta, trial = ws.operators[BETA].reshape(n, n), ws.vectors[TRIAL]
@@ -88,14 +68,15 @@ def _solve(
         ws.scalars[ROUTE] = CLOSED_FORM
         unscale(ws.vectors[TRIAL], unit, ws.spectra[SCALE], X)
         return 0.0
-    residual = _run(method, ws)
+    ws.scalars[ROUTE] = NEWTON
+    residual = newton(_NEWTON_STEPS, ws)
     unscale(ws.vectors[BEST], unit, ws.spectra[SCALE], X)
     return residual
 
 
 @jit(internal=True)
 def solve_kernel(
-    alpha: Array, beta: Array, symmetric: bool, warm: bool, method: int, X: Array, ws: Workspace
+    alpha: Array, beta: Array, symmetric: bool, warm: bool, X: Array, ws: Workspace
 ) -> float:
     """Solve CCP(α, β), k ≥ 1, from the point in X if ``warm``; the answer is left in X.
 
@@ -103,7 +84,7 @@ def solve_kernel(
     the algorithm are left in ``ws.scalars``.
     """
     k = alpha.shape[0]
-    data = (alpha.ctypes, beta.ctypes, int(symmetric), int(warm), method, X.ctypes)
+    data = (alpha.ctypes, beta.ctypes, int(symmetric), int(warm), X.ctypes)
     return _solve(*data, ws.buffer.ctypes, ws.integers.ctypes, k)
 
 
@@ -123,7 +104,7 @@ def solve_with_buffers(
     of the algorithm.
     """
     ws = make_workspace(buffer, integers, alpha.shape[0])
-    residual = solve_kernel(alpha, beta, symmetric, warm, AUTO, X, ws)
+    residual = solve_kernel(alpha, beta, symmetric, warm, X, ws)
     return residual, int(ws.scalars[STEPS]), int(ws.scalars[ROUTE])
 
 

@@ -240,17 +240,19 @@ def interior_point(
     beta: Array,
     symmetric: bool,
     X: Array,
+    newton_steps: int,
     buffer: Array,
     integers: NDArray[np.int32],
 ) -> tuple[float, int]:
     """Solve one problem, k ≥ 1, with a workspace cut from the caller's buffers; the answer is in X.
 
-    Returns the residual in the equilibrated problem and the number of steps.
+    At most ``newton_steps`` steps of Newton's method polish it. Returns the residual in the
+    equilibrated problem and the number of steps.
     """
     k = alpha.shape[0]
     ws = make_workspace(buffer, integers, k)
-    unit = prepare(alpha, beta, int(symmetric), ws)
+    unit = prepare(alpha, beta, int(symmetric), 1, ws)
     _interior_point(_STEPS, ws.buffer.ctypes, ws.integers.ctypes, k)
-    residual = newton(0, ws)
+    residual = newton(newton_steps, ws)
     unscale(ws.vectors[BEST], unit, ws.spectra[SCALE], X)
     return residual, int(ws.scalars[STEPS])

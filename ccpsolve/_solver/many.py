@@ -65,7 +65,6 @@ def solve_and_certify(
     betas: Array,
     symmetric: NDArray[np.bool_],
     warm: bool,
-    method: int,
     first: int,
     last: int,
     results: Results,
@@ -81,8 +80,6 @@ def solve_and_certify(
         Which β are symmetric.
     warm : bool
         Whether ``results.X`` holds starting points.
-    method : int
-        As `ccpsolve._solver.driver.solve_kernel`.
     first, last : int
         The range to solve.
     results, buffers
@@ -91,7 +88,7 @@ def solve_and_certify(
     ws = make_workspace(buffers.solver, buffers.integers, alphas.shape[1])
     for b in range(first, last):
         alpha, beta, X = alphas[b], betas[b], results.X[b]
-        solve_kernel(alpha, beta, symmetric[b], warm, method, X, ws)
+        solve_kernel(alpha, beta, symmetric[b], warm, X, ws)
         results.reports[b, 0] = int(ws.scalars[STEPS])
         results.reports[b, 1] = int(ws.scalars[ROUTE])
         certificate_kernel(

@@ -1,9 +1,9 @@
-"""Proximal-point loop around the Newton method: slower, and it gets through where Newton cycles.
+"""Proximal-point loop around the Newton method: it gets through where Newton's method cycles.
 
 Each outer step solves the better conditioned problem CCP(α + εX⁻, β + εI), X⁻ the last solution, by
 Newton's method started at X⁻; ε falls from step to step. For monotone β the iterates converge to a
-solution if there is one (Rockafellar, doi:10.1137/0314056), singular β included; if there is none,
-‖X‖ grows without bound, and how fast tells which case it is (`ccpsolve._solver.attainment`).
+solution if there is one, from anywhere (Rockafellar, doi:10.1137/0314056), singular β included; a
+start near a solution, with a small ε, makes it fast.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ccpsolve._numba import inline, jit
 from ccpsolve._solver.newton import newton
+from ccpsolve._solver.scaling import prepare, scale_start, unscale
 from ccpsolve._solver.svec_kernels import copy, slack
 from ccpsolve._solver.workspace import (
     ALPHA,
@@ -21,22 +22,23 @@ from ccpsolve._solver.workspace import (
     CENTER,
     DIAGONAL,
     NORM_BETA,
+    SCALE,
+    STEPS,
     TARGET,
     TRIAL,
     TRIAL_SLACK,
     Workspace,
+    make_workspace,
 )
 
-__all__ = ["proximal", "proximal_step", "set_shift"]
+__all__ = ["proximal"]
 
 Array = NDArray[np.float64]
 
-_FIRST_SHIFT = 0.03  # of ‖β‖
 _SHRINK = 1.0 / 30.0
 _GROW = 10.0
-_LARGEST_SHIFT = 1.0
+_LARGEST_SHIFT = 1.0  # of ‖β‖
 _SMALLEST_SHIFT = 1e-14
-_OUTER_STEPS = 60
 _INNER_STEPS = 8
 _LAST_STEPS = 4  # of Newton's method on the problem itself, tried after each outer step
 _INNER_ACCURACY = 1e-9
@@ -44,7 +46,7 @@ _SOLVED = 1e-13
 
 
 @inline
-def set_shift(shift: float, ws: Workspace) -> None:
+def _set_shift(shift: float, ws: Workspace) -> None:
     """Make the problem of the workspace CCP(α + shift·CENTER, β + shift·I)."""
     n = ws.vectors.shape[1]
     for i in range(n):
@@ -63,32 +65,56 @@ def _newton_from_best(limit: int, ws: Workspace) -> float:
 
 
 @inline
-def proximal_step(shift: float, ws: Workspace) -> float:
+def _proximal_step(shift: float, ws: Workspace) -> float:
     """Solve CCP(α + shift·CENTER, β + shift·I) from CENTER to BEST; return the residual."""
-    set_shift(shift, ws)
+    _set_shift(shift, ws)
     copy(ws.vectors[CENTER], ws.vectors[BEST])
     return _newton_from_best(_INNER_STEPS, ws)
 
 
-@jit(internal=True)
-def proximal(ws: Workspace) -> float:
-    """Run the loop from X = 0; the best X is left in BEST, its residual is returned."""
+@inline
+def _loop(first_shift: float, limit: int, ws: Workspace) -> float:
+    """Go from CENTER to BEST, in about ``limit`` Newton steps at most; return the residual."""
     center, best = ws.vectors[CENTER], ws.vectors[BEST]
-    for i in range(center.shape[0]):
-        center[i] = 0.0
-    shift, smallest = _FIRST_SHIFT, np.inf
-    for _ in range(_OUTER_STEPS):
-        residual = proximal_step(shift * ws.scalars[NORM_BETA], ws)
-        if not residual < _INNER_ACCURACY:
-            if shift == _LARGEST_SHIFT:
-                break
-            shift = min(_GROW * shift, _LARGEST_SHIFT)
-            continue
-        copy(best, center)
-        set_shift(0.0, ws)
-        smallest = _newton_from_best(_LAST_STEPS, ws)
-        if smallest < _SOLVED:
+    shift = first_shift
+    while ws.scalars[STEPS] < limit:
+        residual = _proximal_step(shift * ws.scalars[NORM_BETA], ws)
+        _set_shift(0.0, ws)
+        if residual < _INNER_ACCURACY:
+            residual = _newton_from_best(_LAST_STEPS, ws)
+            copy(best, center)
+            if residual < _SOLVED:
+                return residual
+            shift = max(_SHRINK * shift, _SMALLEST_SHIFT)
+        elif shift == _LARGEST_SHIFT:
             break
-        shift = max(_SHRINK * shift, _SMALLEST_SHIFT)
-    set_shift(0.0, ws)
-    return smallest
+        else:
+            shift = min(_GROW * shift, _LARGEST_SHIFT)
+    copy(center, best)
+    return _newton_from_best(0, ws)
+
+
+@jit
+def proximal(
+    alpha: Array,
+    beta: Array,
+    symmetric: bool,
+    X: Array,
+    first_shift: float,
+    limit: int,
+    congruence: int,
+    buffer: Array,
+    integers: NDArray[np.int32],
+) -> tuple[float, int]:
+    """Run the loop from X, k ≥ 1, with the caller's buffers; the answer is left in X.
+
+    ``first_shift`` is the first ε/‖β‖, ``limit`` the number of Newton steps after which no other ε
+    is tried. Returns the residual in the equilibrated problem and the number of steps.
+    """
+    ws = make_workspace(buffer, integers, alpha.shape[0])
+    unit = prepare(alpha, beta, int(symmetric), congruence, ws)
+    scale_start(X, unit, ws)
+    copy(ws.vectors[TRIAL], ws.vectors[CENTER])
+    residual = _loop(first_shift, limit, ws)
+    unscale(ws.vectors[BEST], unit, ws.spectra[SCALE], X)
+    return residual, int(ws.scalars[STEPS])

@@ -112,12 +112,14 @@ def _scale_beta(beta: Array, unit: float, ws: Workspace) -> None:
 
 
 @inline
-def prepare(alpha: Array, beta: Array, symmetric: int, ws: Workspace) -> float:
+def prepare(alpha: Array, beta: Array, symmetric: int, congruence: int, ws: Workspace) -> float:
     """Fill the workspace with the equilibrated problem; return a/b, the unit of X.
 
-    ``symmetric`` is 1 or 0.
+    ``symmetric`` is 1 or 0; without ``congruence`` (0), C is the identity.
     """
     beta_unit = _power_of_two(_set_congruence(beta, ws.spectra[SCALE]))
+    if congruence == 0:
+        ws.spectra[SCALE, :] = 1.0
     alpha_unit = _scale_alpha(alpha, ws)
     _scale_beta(beta, beta_unit, ws)
     ws.scalars[NORM_ALPHA] = norm(ws.vectors[TARGET])

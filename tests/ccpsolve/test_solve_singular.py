@@ -71,7 +71,7 @@ def test_unattained_is_named(k):
 
 def test_unattained_has_a_sequence_of_falling_residual_and_growing_norm():
     problem = embedded(unattained_problem()[0], 4, seed=1)
-    points = [X for X, _ in regularised_path(problem)]
+    points = [X for X, *_ in regularised_path(problem)]
     residuals = [
         ccpsolve.certify_ccp(problem.alpha, problem.beta, X).natural_residual for X in points
     ]
