@@ -1,14 +1,13 @@
 """The central flow as the adaptive integrator sees it: cheap data on the critical directions.
 
 The state of the integrator is the flat vector ``z = (w, ν)``, its force ``(½𝒯[X], ℛ[X])``, which
-gives the velocity ``(−P⁻¹ ½𝒯[X], ℛ[X])``; see :mod:`flows.central` for the formulas. Frames are kept
-as orthonormal eigenvectors ``V = P^{1/2}U`` of ``P^{-1/2}HP^{-1/2}``, so that they stay comparable
+gives the velocity ``(−P⁻¹ ½𝒯[X], ℛ[X])``; see :mod:`flows.central` for the formulas. Frames are
+kept as orthonormal eigenvectors ``V = P^{1/2}U`` of ``P^{-1/2}HP^{-1/2}``, to stay comparable
 while P moves.
 """
 
 from __future__ import annotations
 
-import math
 from functools import cached_property
 
 import numpy as np
@@ -16,11 +15,11 @@ import torch
 from torch import Tensor
 
 from ccpsolve import dvi, smat
+from flows._svec import columns_of, scales, weighted_gram
 from flows.methods import Method
 from flows.objective import Objective
 from flows.process import State
 from flows.spectrum import CriticalSubspace, Spectrum
-from flows._svec import columns_of, scales, weighted_gram
 
 Array = np.ndarray
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from flows import predictions, storage
 from flows._errors import FlowsError, InvalidArgumentError
+from flows.adaptive import RTOL, AdaptiveCentral, require_rtol
 from flows.central import Central
 from flows.discrete import Discrete
 from flows.methods import Method
@@ -109,6 +110,8 @@ def run(
     overwrite: bool = False,
     start: Start | None = None,
     warm_start: int = 0,
+    integrator: str = "adaptive",
+    rtol: float | None = None,
     substeps: int = 4,
     mixed_term: bool = False,
     spectrum_every: int = 5,
@@ -138,6 +141,12 @@ def run(
         objective's own weights and the method's initial state.
     warm_start : int
         Optimizer steps before all processes start.
+    integrator : {"adaptive", "euler"}
+        How the central flow is integrated: in steps as long as ``rtol`` allows, or by ``substeps``
+        Euler steps per unit of time, the published scheme.
+    rtol : float, optional
+        Error of the central flow's weights allowed per length of their path; the default gives
+        about the accuracy of four Euler steps per unit of time.
     substeps : int
         Euler steps of the central flow per unit of time.
     mixed_term : bool
@@ -181,6 +190,7 @@ def run(
     names = _checked_processes(processes)
     _check_counts(steps=steps, warm_start=warm_start)
     _check_counts(minimum=1, substeps=substeps, spectrum_every=spectrum_every)
+    central, options = _central(integrator, rtol, substeps, mixed_term)
     kept = _kept_steps(save_weights, steps)
     folder = None if out is None else storage.prepare(out, overwrite=overwrite)
     if check:
@@ -188,10 +198,12 @@ def run(
     begin = _warm_start(objective, method, start, warm_start)
     session = _Session(Recorder(names, steps), objective)
     for name in names:
-        options = {"substeps": substeps, "mixed_term": mixed_term} if name == "central" else {}
-        session.add(name, method, begin, options)
+        kind = central if name == "central" else PROCESSES[name]
+        session.add(name, kind, method, begin, options if name == "central" else {})
     started = time.perf_counter()
-    attributes = _attributes(method, objective, provenance or {}, steps, warm_start, substeps)
+    scheme = {"integrator": integrator, **{k: v for k, v in options.items() if k != "mixed_term"}}
+    given = {**scheme, **(provenance or {})}
+    attributes = _attributes(method, objective, given, steps, warm_start)
     try:
         interval = 0.2 if sys.stderr.isatty() else _LOG_INTERVAL
         with tqdm(total=steps, disable=not progress, unit="step", mininterval=interval) as bar:
@@ -227,12 +239,13 @@ class _Session:
     def add(
         self,
         name: str,
+        kind: type[Process],
         method: Method,
         start: Start,
-        options: Mapping[str, object],
+        options: Mapping[str, Any],
     ) -> None:
         with _Account(self, name):
-            self.active[name] = PROCESSES[name](self._objective, method, start, **options)
+            self.active[name] = kind(self._objective, method, start, **options)
 
     def observe(self, step: int, *, spectrum: bool) -> None:
         self._latest = {}
@@ -291,7 +304,7 @@ class _Account:
             spent = count - self._before.get(operation, 0)
             account[operation] = account.get(operation, 0) + spent
         process = self._session.active.get(name)
-        if isinstance(process, Central):
+        if isinstance(process, Central | AdaptiveCentral):
             account["ccp"] = process.solves
         if isinstance(error, FlowsError):
             recorder.stopped[name] = str(error)
@@ -325,6 +338,20 @@ def _checked_processes(processes: Iterable[str]) -> tuple[str, ...]:
     return names
 
 
+def _central(
+    integrator: str, rtol: float | None, substeps: int, mixed_term: bool
+) -> tuple[type[Process], dict[str, Any]]:
+    """Return the class of the central flow and its options."""
+    if integrator == "euler":
+        if rtol is not None:
+            raise InvalidArgumentError("rtol goes with integrator='adaptive', found 'euler'")
+        return Central, {"substeps": substeps, "mixed_term": mixed_term}
+    if integrator == "adaptive":
+        require_rtol(RTOL if rtol is None else rtol)
+        return AdaptiveCentral, {"rtol": RTOL if rtol is None else rtol, "mixed_term": mixed_term}
+    raise InvalidArgumentError(f"integrator must be 'adaptive' or 'euler', found {integrator!r}")
+
+
 def _check_counts(minimum: int = 0, **arguments: int) -> None:
     for name, value in arguments.items():
         if not isinstance(value, int) or value < minimum:
@@ -344,7 +371,6 @@ def _attributes(
     provenance: Mapping[str, str | float | int],
     steps: int,
     warm_start: int,
-    substeps: int,
 ) -> dict[str, str | float | int]:
     versions = {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()}
     now = datetime.datetime.now(datetime.UTC)
@@ -354,8 +380,6 @@ def _attributes(
         "threshold": method.threshold,
         "steps": steps,
         "warm_start": warm_start,
-        "integrator": "euler",
-        "substeps": substeps,
         "weights": objective.dim,
         "dtype": str(objective.dtype).removeprefix("torch."),
         "device": _device_name(objective.device),

@@ -11,7 +11,7 @@ from ccpsolve._symmetric import svec
 from ccpsolve.dvi._chebyshev import chebyshev_error
 from ccpsolve.dvi._dense import Event, Statistics, Step
 from ccpsolve.dvi._history import History, Pull, support
-from ccpsolve.dvi._smooth import Array, Contact, Matrix, SmoothProblem, Vector
+from ccpsolve.dvi._smooth import Array, Contact, SmoothProblem, Vector
 from ccpsolve.dvi._trial import Point, Trial, attempt, inertia, instantaneous, solve_reduced
 
 # Controller of a step size for an error per unit time of order h²: proportional and integral part.
@@ -32,7 +32,6 @@ _ROUNDING = 1e-14
 _JUMP = 0.3
 # A smaller step with more than this fraction of the error of a larger one has inherited it.
 _INHERITED = 0.8
-DEBUG=False
 _MAX_SEARCH = 60
 _MAX_IMPULSES = 8
 
@@ -57,6 +56,8 @@ class AdaptiveIntegrator:
         accepted whatever its error.
     event_tol, event_slack : float
         A direction that enters or leaves is located to this time, or to this slack.
+    slack_tol : float
+        Largest correction of the slack within a step.
     infeasible : float
         Largest violation ``−λ_min(A)`` of a start that is left as it is.
 
@@ -79,6 +80,7 @@ class AdaptiveIntegrator:
         min_step: float = 0.0,
         event_tol: float = 1e-7,
         event_slack: float = 0.0,
+        slack_tol: float = math.inf,
         infeasible: float = 1e-9,
     ) -> None:
         self.statistics = Statistics()
@@ -87,6 +89,7 @@ class AdaptiveIntegrator:
         self._rtol, self._atol = rtol, atol
         self._max_step, self._min_step = max_step, min_step
         self._event_tol, self._event_slack = event_tol, event_slack
+        self._slack_tol = slack_tol
         self._h = min(first_step, max_step)
         self._last_ratio = 1.0
         self._length = self._elapsed = 0.0
@@ -229,19 +232,21 @@ class AdaptiveIntegrator:
         if not trial.complete:
             return math.inf, None
         point, problem, h = self._point, self._problem, trial.h
-        speed = problem.norm(trial.z, trial.z - point.z) / h
+        speed = problem.norm(trial.z, trial.star - point.z) / h
         mean = self._length / self._elapsed if self._elapsed else speed
         allowed = h * (self._atol + self._rtol * max(speed, _RESTING * mean))
         allowed += _ROUNDING * problem.norm(trial.z, trial.z)
         if point.history.is_constant:  # where the event was is known no better
             allowed += mean * self._event_tol
         ratio = _PREDICTION * problem.norm(trial.z, trial.z - trial.star) / allowed
+        if len(trial.slack):
+            corrected = trial.slack - trial.contact.slack
+            ratio = max(ratio, float(np.linalg.norm(corrected, 2)) / self._slack_tol)
         if not ratio <= _ACCEPTED:
             return ratio if math.isfinite(ratio) else math.inf, None
         drift = problem.drift(point.t + h, trial.star)
         rate = drift if trial.push is None else drift + trial.push
         error = chebyshev_error(point.z, trial.star, trial.rate0, rate, h) * _LOCAL
-        if DEBUG: print("      h %.3f pred %.3g cheb %.3g"%(h, ratio, problem.norm(trial.z, error) / allowed))
         ratio = max(ratio, problem.norm(trial.z, error) / allowed)
         return (ratio if math.isfinite(ratio) else math.inf), None if trial.pull else drift
 
@@ -282,8 +287,18 @@ class AdaptiveIntegrator:
         self._elapsed += trial.h
         X = np.zeros((k, k)) if trial.pull is None else trial.pull.X
         step = Step(
-            point.t, t, point.z, trial.z, trial.rate0, rate1, point.contact, trial.contact, X,
-            multiplier, trial.solution, event,
+            point.t,
+            t,
+            point.z,
+            trial.z,
+            trial.rate0,
+            rate1,
+            point.contact,
+            trial.contact,
+            X,
+            multiplier,
+            trial.solution,
+            event,
         )
         self._point = after
         return step
@@ -301,7 +316,7 @@ class AdaptiveIntegrator:
 
     def _restart(self, point: Point, slack: Array) -> None:
         """Begin a new history at an event, with the multiplier that is right from now on."""
-        contact, held = point.contact, point.rank
+        contact = point.contact
         point.history, point.rank = History(), 0
         point.monitor = np.sort(np.concatenate([np.linalg.eigvalsh(slack), contact.beyond]))
         if not len(slack):

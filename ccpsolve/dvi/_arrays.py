@@ -78,9 +78,7 @@ class ArrayProblem:
         """Return the Euclidean norm."""
         return float(np.linalg.norm(difference))
 
-    def contact(
-        self, t: float, z: Array, previous: Contact | None, support: Array
-    ) -> ArrayContact:
+    def contact(self, t: float, z: Array, previous: Contact | None, support: Array) -> ArrayContact:
         """Look at the constraint in a frame of eigenvectors that moves with them."""
         values, vectors = np.linalg.eigh(self.A(t, z))
         before = previous if isinstance(previous, ArrayContact) else None

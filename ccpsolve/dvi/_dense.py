@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ccpsolve._solution import Solution
 from ccpsolve.dvi._smooth import Array, Contact, Vector

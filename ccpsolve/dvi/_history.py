@@ -39,9 +39,7 @@ class History:
 
     def carried(self, transport: Array) -> History:
         """Return the history with the multipliers in a new frame."""
-        return History(
-            *(Pull(p.t, p.force, transport @ p.X @ transport.T) for p in self._pulls)
-        )
+        return History(*(Pull(p.t, p.force, transport @ p.X @ transport.T) for p in self._pulls))
 
     def force(self, t: float) -> Vector | None:
         """Return the extrapolated force; None if there is none."""

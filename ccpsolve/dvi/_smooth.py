@@ -24,27 +24,38 @@ class Contact(Protocol):
     """A DVI near one point ``(t, z)``, in a frame U of its k nearly active directions.
 
     The multiplier X lives in this frame. With ``n = k(k+1)/2``, svec as in `ccpsolve.svec`.
-
-    Attributes
-    ----------
-    slack : ndarray, shape (k, k)
-        ``UᵀA(t, z)U``.
-    slack_rate : ndarray, shape (k, k)
-        ``Uᵀ(∂A/∂t)U``, the change of the slack at a fixed state.
-    transport : ndarray, shape (k, k0)
-        Coordinates of the frame of the previous contact in this one, so that a multiplier X0
-        there is ``transport @ X0 @ transport.T`` here. Empty without a previous contact.
-    stiffness : float
-        Bound on the fastest decay rate of ``f`` here; decides the number of stages.
-    beyond : ndarray, shape (g,)
-        Smallest slacks outside the frame, as far as they are known: they tell when one will enter.
     """
 
-    slack: Array
-    slack_rate: Array
-    transport: Array
-    stiffness: float
-    beyond: Array
+    @property
+    def slack(self) -> Array:
+        """``UᵀA(t, z)U``, shape (k, k)."""
+        ...
+
+    @property
+    def slack_rate(self) -> Array:
+        """``Uᵀ(∂A/∂t)U``, the change of the slack at a fixed state, shape (k, k)."""
+        ...
+
+    @property
+    def beyond(self) -> Array:
+        """The smallest slacks outside the frame, as far as they are known, shape (g,).
+
+        They tell when a direction will enter.
+        """
+        ...
+
+    @property
+    def transport(self) -> Array:
+        """Coordinates of the previous contact's frame in this one, shape (k, k0).
+
+        A multiplier X0 there is ``transport @ X0 @ transport.T`` here.
+        """
+        ...
+
+    @property
+    def stiffness(self) -> float:
+        """Bound on the fastest decay rate of ``f`` here; decides the number of stages."""
+        ...
 
     @property
     def columns(self) -> Matrix:

@@ -107,7 +107,9 @@ def attempt(
     raw = inertia(slack, np.zeros((k, k)), contact)
     missed = len(raw) > point.rank and raw[point.rank] < 0
     if k == 0 or (missed and not complete):
-        return Trial(h, star, star, rate0, push, contact, contact.transport, raw, None, slack, None, k == 0)
+        return Trial(
+            h, star, star, rate0, push, contact, contact.transport, raw, None, slack, None, k == 0
+        )
     carried_X = contact.transport @ history.multiplier(t + h, k0) @ contact.transport.T
     turn = _turning(slack - h * point.weight * carried_X, contact.transport @ held)
     Q = turn @ contact.transport
