@@ -74,7 +74,7 @@ def floor_time(k: int, count: int = 20) -> float:
     rng = np.random.default_rng(0)
     alpha, beta = rng.standard_normal((k, k)), rng.standard_normal((n, n))
     alpha, beta = alpha + alpha.T, beta @ beta.T + n * np.eye(n)
-    floats, integers = _lapack.eigh_workspace_sizes(k)
+    floats, integers = _lapack.eigh_workspace_sizes.py_func(k)
     work = (np.empty(floats), np.empty(integers, np.int32))
     arrays = (alpha, beta, alpha.copy(), beta.copy(), np.ones((2, n)), work)
     _floor(*arrays, 1)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["shifted_geometric_mean", "write_report"]
+__all__ = ["markdown_table", "shifted_geometric_mean", "write_report"]
 
 _SUCCESS = 1e-8  # natural residual
 _SHIFT = 1.0  # floors
@@ -64,7 +64,8 @@ def _select(rows: list[dict[str, Any]], **wanted: Any) -> list[dict[str, Any]]:
     return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
 
 
-def _table(header: list[str], lines: list[list[str]]) -> str:
+def markdown_table(header: list[str], lines: list[list[str]]) -> str:
+    """Return a table whose first column is text and whose others are numbers."""
     rule = ["---", *["--:"] * (len(header) - 1)]
     return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *lines]) + "\n"
 
@@ -90,7 +91,7 @@ def _by_order(rows: list[dict[str, Any]]) -> str:
             time = shifted_geometric_mean(row["floors"] for row in chosen)
             line.append(f"{time:.3g} ({_success(chosen)}, {_error(chosen)})" if chosen else "–")
         lines.append(line)
-    return "## By order\n\n" + _table(header, lines)
+    return "## By order\n\n" + markdown_table(header, lines)
 
 
 def _by_family(rows: list[dict[str, Any]]) -> str:
@@ -100,7 +101,7 @@ def _by_family(rows: list[dict[str, Any]]) -> str:
         [family, *[_success(_select(rows, family=family, solver=solver)) for solver in solvers]]
         for family in _names(rows, "family")
     ]
-    return "## Success by family\n\n" + _table(header, lines)
+    return "## Success by family\n\n" + markdown_table(header, lines)
 
 
 def _plot(path: Path, rows: list[dict[str, Any]]) -> None:

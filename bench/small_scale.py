@@ -1,14 +1,15 @@
-"""Find the learning rates of the figures' small scale: ``python -m bench.small_scale``.
+"""Check the learning rates of the figures' small scale: ``python -m bench.small_scale``.
 
-For every optimizer, network and loss, the smallest of 1, 2, 5 × 10^k at which the optimizer alone
-has an effective sharpness of at least 2 within the first half of the run. The table that it
-prints is the one in :mod:`flows.figures.settings`.
+For every optimizer, network and loss, says at which step of its run the optimizer alone first has
+an effective sharpness of at least 2, with the learning rate of :mod:`flows.figures.settings`.
+Where that is not in the first half of the run, larger ones of 1, 2, 5 × 10^k are tried.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import math
 
 import numpy as np
 
@@ -17,9 +18,9 @@ from flows.figures.experiment import METHODS, Experiment
 from flows.figures.reproduce import Conditions, make_objective
 from flows.figures.scales import PAPER_SIZES
 
-_SMALLEST = {"gd": -2, "rmsprop-norm": -3, "rmsprop": -4}
 _EVERY = 10  # steps between measurements of the sharpness
 _LOSSES = ("mse", "cross-entropy")
+_ROUNDING = 1e-9
 
 
 def meets_the_edge(experiment: Experiment, lr: float) -> int | None:
@@ -40,20 +41,27 @@ def meets_the_edge(experiment: Experiment, lr: float) -> int | None:
     return int(at_the_edge[0]) if at_the_edge.size else None
 
 
+def next_lr(lr: float) -> float:
+    """Return the next larger of 1, 2, 5 × 10^k."""
+    exponent = math.floor(math.log10(lr) + _ROUNDING)
+    digit = round(lr / 10.0**exponent)
+    return {1: 2, 2: 5, 5: 10}[digit] * 10.0**exponent
+
+
 def main() -> None:
     """Print a line for each optimizer, network and loss."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--models", nargs="+", default=list(PAPER_SIZES), choices=PAPER_SIZES)
+    parser.add_argument("--losses", nargs="+", default=list(_LOSSES), choices=_LOSSES)
     chosen = parser.parse_args()
-    for method, model, loss in itertools.product(chosen.methods, chosen.models, _LOSSES):
+    for method, model, loss in itertools.product(chosen.methods, chosen.models, chosen.losses):
         experiment = Experiment(method, model, loss)
-        for digit in itertools.count():
-            lr = float(f"{(1, 2, 5)[digit % 3]}e{_SMALLEST[method] + digit // 3}")
-            step = meets_the_edge(experiment, lr)
-            if step is not None:
-                print(f"{experiment.name}: lr {lr:g}, at the edge from step {step}", flush=True)
-                break
+        lr = experiment.settings("small").lr
+        while (step := meets_the_edge(experiment, lr)) is None:
+            print(f"{experiment.name}: lr {lr:g}, not at the edge in time", flush=True)
+            lr = next_lr(lr)
+        print(f"{experiment.name}: lr {lr:g}, at the edge from step {step}", flush=True)
 
 
 if __name__ == "__main__":

@@ -15,16 +15,16 @@ import numpy as np
 from numba import carray, types  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
+from ccpsolve import _lapack
 from ccpsolve._certificate_bounds import equilibrate, error_bounds
 from ccpsolve._certificate_pair import split
 from ccpsolve._certificate_work import (
     POINTER,
-    buffer_sizes,
+    buffer_size,
     carve,
     combine,
     eigh,
     inner,
-    irregular_vector,
     norm,
     smallest_eigenvalue,
 )
@@ -42,8 +42,8 @@ FIELDS = 10
 """How many numbers `certificate_kernel` writes: the fields of a `Certificate`, in order."""
 
 _INTEGERS = types.CPointer(types.int32)
-_POWER_STEPS = 12  # at most, for the estimate of ‖β‖₂
-_POWER_TOLERANCE = 0.02  # ‖β‖₂ is only a scale of the natural residual
+_POWER_MINIMUM, _POWER_STEPS = 4, 16  # least and most, for the estimate of ‖β‖₂
+_POWER_TOLERANCE = 0.01  # ‖β‖₂ is only a scale of the natural residual
 _TINY = 1e-100  # in place of ‖β‖₂ = 0: gives the natural residual its limit for β → 0
 
 
@@ -146,16 +146,23 @@ def _natural_step(
 
 
 @jit(internal=True)
-def _operator_norm(columns: Array, symmetric: bool, v: Array, image: Array) -> float:
+def _operator_norm(columns: Array, symmetric: int, v: Array, image: Array) -> float:
     """Estimate the spectral norm ‖β‖₂ from below by power iteration on β, or βᵀβ.
 
-    Never below 0.69 of it in a scan of the problem families of
-    `ccpsolve.testing` (k = 2..8, 20 problems each).
+    Started from the largest column, it was never below 0.81 of the norm, and below 0.88 in 1 % of
+    cases, for 5,300 problems of the families of `ccpsolve.testing` (k ≤ 10).
     """
     n = columns.shape[0]
-    irregular_vector(v)
+    largest = -1.0
+    start = 0
+    for j in range(n):
+        length = norm(columns[j])
+        if length > largest:
+            largest, start = length, j
+    for i in range(n):
+        v[i] = columns[start, i]
     estimate = 0.0
-    for _ in range(_POWER_STEPS):
+    for step in range(_POWER_STEPS):
         length = norm(v)
         if length == 0.0:
             return estimate
@@ -166,7 +173,7 @@ def _operator_norm(columns: Array, symmetric: bool, v: Array, image: Array) -> f
             for i in range(n):
                 image[i] += columns[j, i] * v[j]
         previous, estimate = estimate, norm(image)
-        if estimate <= previous * (1.0 + _POWER_TOLERANCE):
+        if step >= _POWER_MINIMUM and estimate <= previous * (1.0 + _POWER_TOLERANCE):
             return max(estimate, previous)
         for j in range(n):
             v[j] = image[j]
@@ -206,8 +213,9 @@ def _certificate(
 ) -> None:
     n = k * (k + 1) // 2
     alpha, beta, X = carray(alpha_at, (k, k)), carray(beta_at, (n, n)), carray(X_at, (k, k))
-    sizes = buffer_sizes(k)
-    buffer, integers = carray(buffer_at, (sizes[0],)), carray(integers_at, (sizes[1],))
+    scratch, integer_size = _lapack.eigh_workspace_sizes(k)
+    buffer = carray(buffer_at, (buffer_size(k, scratch),))
+    integers = carray(integers_at, (integer_size,))
     out = carray(out_at, (FIELDS,))
     for i in range(FIELDS):
         out[i] = np.nan

@@ -63,17 +63,17 @@ class Work(NamedTuple):
 
 
 @jit(internal=True)
-def buffer_sizes(k: int) -> tuple[int, int]:
-    """Lengths of the float64 and int32 buffers of one certificate of order k."""
+def buffer_size(k: int, scratch: int) -> int:
+    """Length of the float64 buffer of one certificate, ``scratch`` of it for LAPACK."""
     n = k * (k + 1) // 2
-    scratch, integers = _lapack.eigh_workspace_sizes(k)
-    return _OPERATORS * n * n + _MATRICES * k * k + _VECTORS * n + 2 * k + scratch, integers
+    return _OPERATORS * n * n + _MATRICES * k * k + _VECTORS * n + 2 * k + scratch
 
 
 def certificate_work_sizes(k: int) -> tuple[int, int]:
     """Lengths of the float64 and int32 buffers of one certificate of order k."""
-    sizes: tuple[int, int] = buffer_sizes.py_func(k)
-    return sizes
+    scratch, integers = _lapack.eigh_workspace_sizes.py_func(k)
+    size: int = buffer_size.py_func(k, scratch)
+    return size, integers
 
 
 @jit(internal=True)

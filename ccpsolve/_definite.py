@@ -33,7 +33,7 @@ _RETRY = 0.5  # how much smaller the next shift is where the factorisation broke
 _ATTEMPTS = 4
 _INVERSE_STEPS = 10
 _INVERSE_TOLERANCE = 0.2  # change of the estimate that ends the iteration; the shift leaves room
-_LARGE, _LARGE_TOLERANCE = 32, 0.02  # where a step costs little beside another factorisation
+_LARGE, _LARGE_TOLERANCE = 32, 0.08  # where a step costs little beside another factorisation
 
 
 @jit(internal=True)

@@ -1,4 +1,4 @@
-"""Problems built from their solution: named families, and one generator to order.
+"""Problems built from their solution, to order.
 
 A complementary pair X* ⪰ 0, S* ⪰ 0, ⟨X*, S*⟩ = 0 and any operator β give the problem
 ``CCP(β[X*] − S*, β)``, which X* solves.
@@ -6,7 +6,6 @@ A complementary pair X* ⪰ 0, S* ⪰ 0, ⟨X*, S*⟩ = 0 and any operator β gi
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +14,13 @@ from numpy.typing import NDArray
 from ccpsolve._problem import ConeComplementarityProblem
 from ccpsolve._symmetric import smat, svec
 
-__all__ = ["FAMILIES", "KnownProblem", "family_problem", "known_problem", "orthogonal_matrix"]
+__all__ = [
+    "KnownProblem",
+    "complementary_pair",
+    "known_problem",
+    "orthogonal_matrix",
+    "problem_with_solution",
+]
 
 Array = NDArray[np.float64]
 
@@ -54,6 +59,7 @@ def known_problem(
     *,
     condition: float = 10.0,
     beta_rank: int | None = None,
+    negative: float = 0.0,
     asymmetry: float = 0.0,
     alpha_scale: float = 1.0,
     beta_scale: float = 1.0,
@@ -80,6 +86,9 @@ def known_problem(
         Ratio of the extreme non-zero eigenvalues of the symmetric part of β.
     beta_rank : int, optional
         Rank of the symmetric part of β; n by default.
+    negative : float
+        Eigenvalues between 0 and −negative take the place of the zeros of a β of lower rank, as
+        rounding does; β is then not quite monotone.
     asymmetry : float
         Frobenius norm of the skew part added to β, relative to that of the symmetric part; β stays
         monotone.
@@ -105,20 +114,23 @@ def known_problem(
     True
     """
     rank_S = k - rank_X if rank_S is None else rank_S
-    V = orthogonal_matrix(rng, k)
-    X = _from_spectrum(V[:, :rank_X], rng.uniform(0.5, 2.0, rank_X))
-    S = _from_spectrum(V[:, k - rank_S :], rng.uniform(0.5, 2.0, rank_S))
-    beta, lowest = _operator(rng, k, condition, beta_rank, asymmetry)
+    X, S = complementary_pair(rng, k, rank_X, rank_S)
+    beta, norm, lowest = _operator(rng, k, condition, beta_rank, negative, asymmetry)
     D = 2.0 ** np.round(rng.uniform(-1.0, 1.0, k) * np.log2(congruence))
     stretch = np.outer(D, D)
-    defect = 2.0**-51 * (np.linalg.norm(beta, 2) * np.linalg.norm(X) + np.linalg.norm(S))
+    defect = 2.0**-51 * (norm * np.linalg.norm(X) + np.linalg.norm(S))
     rounding = defect * stretch.max() / lowest if lowest > 0.0 else np.inf
     weight = stretch[np.triu_indices(k)]
     X, S, beta = X * stretch, S / stretch, beta / np.outer(weight, weight)
     X, S = X * (alpha_scale / beta_scale), S * alpha_scale
-    beta = beta * beta_scale
-    problem = ConeComplementarityProblem(_image(beta, X) - S, beta)
-    return KnownProblem(problem, X, S, float(rounding * alpha_scale / beta_scale))
+    return problem_with_solution(
+        beta * beta_scale, X, S, float(rounding * (alpha_scale / beta_scale))
+    )
+
+
+def problem_with_solution(beta: Array, X: Array, S: Array, rounding: float) -> KnownProblem:
+    """Return the problem with this β that the pair (X, S) solves."""
+    return KnownProblem(ConeComplementarityProblem(_image(beta, X) - S, beta), X, S, rounding)
 
 
 def orthogonal_matrix(rng: np.random.Generator, k: int) -> Array:
@@ -148,103 +160,50 @@ def orthogonal_matrix(rng: np.random.Generator, k: int) -> Array:
     return Q * np.where(R.diagonal() < 0.0, -1.0, 1.0)
 
 
+def complementary_pair(
+    rng: np.random.Generator, k: int, rank_X: int, rank_S: int
+) -> tuple[Array, Array]:
+    """Draw X and S with ⟨X, S⟩ = 0, of the given ranks (together k at most)."""
+    V = orthogonal_matrix(rng, k)
+    X = _from_spectrum(V[:, :rank_X], rng.uniform(0.5, 2.0, rank_X))
+    return X, _from_spectrum(V[:, k - rank_S :], rng.uniform(0.5, 2.0, rank_S))
+
+
 def _from_spectrum(vectors: Array, values: Array) -> Array:
     half = vectors * np.sqrt(values)
     return half @ half.T
 
 
 def _operator(
-    rng: np.random.Generator, k: int, condition: float, rank: int | None, asymmetry: float
-) -> tuple[Array, float]:
-    """Return the svec matrix of β and the smallest eigenvalue of its symmetric part."""
+    rng: np.random.Generator,
+    k: int,
+    condition: float,
+    rank: int | None,
+    negative: float,
+    asymmetry: float,
+) -> tuple[Array, float, float]:
+    """Return the svec matrix of β, its norm, and the smallest eigenvalue of its symmetric part."""
     n = k * (k + 1) // 2
     rank = n if rank is None else min(rank, n)
     values = condition ** -rng.uniform(0.0, 1.0, rank)
     if rank > 1:
         values[0], values[-1] = 1.0, 1.0 / condition
-    Q = orthogonal_matrix(rng, n)[:, :rank]
-    beta = (Q * values) @ Q.T
+    Q = orthogonal_matrix(rng, n)
+    beta = (Q[:, :rank] * values) @ Q[:, :rank].T
+    if negative:
+        beta -= (Q[:, rank:] * rng.uniform(0.0, negative, n - rank)) @ Q[:, rank:].T
     beta = 0.5 * (beta + beta.T)
+    norm = float(values.max(initial=0.0))
     if asymmetry:
         skew = rng.standard_normal((n, n))
         skew -= skew.T
         size = np.linalg.norm(skew)
         beta = beta + asymmetry * np.linalg.norm(beta) / (size if size else 1.0) * skew
-    return beta, float(values.min(initial=1.0)) if rank == n else 0.0
+        norm = float(np.linalg.norm(beta, 2))
+    return beta, norm, float(values.min(initial=1.0)) if rank == n else 0.0
 
 
 def _image(beta: Array, X: Array) -> Array:
     """Return β[X] with the rounding of a long accumulator (where the platform has one)."""
     exact = beta.astype(np.longdouble) @ svec(X).astype(np.longdouble)
     return smat(exact.astype(np.float64))
-
-
-def _ranks(rng: np.random.Generator, k: int) -> int:
-    """Draw a rank strictly between 0 and k where there is one."""
-    return int(rng.integers(1, k)) if k > 1 else int(rng.integers(0, 2))
-
-
-def _degenerate(rng: np.random.Generator, k: int) -> KnownProblem:
-    rank_X = int(rng.integers(0, k))
-    rank_S = int(rng.integers(0, k - rank_X))
-    return known_problem(rng, k, rank_X, rank_S)
-
-
-def _rank_deficient(rng: np.random.Generator, k: int) -> KnownProblem:
-    n = k * (k + 1) // 2
-    return known_problem(rng, k, _ranks(rng, k), beta_rank=int(rng.integers(n // 2, n)))
-
-
-def _scaled(rng: np.random.Generator, k: int) -> KnownProblem:
-    alpha_scale, beta_scale = 10.0 ** rng.uniform(-12.0, 12.0, 2)
-    return known_problem(
-        rng, k, _ranks(rng, k), alpha_scale=float(alpha_scale), beta_scale=float(beta_scale)
-    )
-
-
-FAMILIES: dict[str, Callable[[np.random.Generator, int], KnownProblem]] = {
-    "generic": lambda rng, k: known_problem(rng, k, int(rng.integers(0, k + 1))),
-    "interior": lambda rng, k: known_problem(rng, k, k),
-    "boundary": lambda rng, k: known_problem(rng, k, _ranks(rng, k)),
-    "degenerate": _degenerate,
-    "condition_1e4": lambda rng, k: known_problem(rng, k, _ranks(rng, k), condition=1e4),
-    "condition_1e8": lambda rng, k: known_problem(rng, k, _ranks(rng, k), condition=1e8),
-    "condition_1e12": lambda rng, k: known_problem(rng, k, _ranks(rng, k), condition=1e12),
-    "rank_deficient": _rank_deficient,
-    "scaled": _scaled,
-    "congruence": lambda rng, k: known_problem(rng, k, _ranks(rng, k), congruence=1e3),
-    "negative": lambda rng, k: known_problem(rng, k, 0),
-    "nonsymmetric": lambda rng, k: known_problem(rng, k, _ranks(rng, k), asymmetry=0.5),
-}
-"""Named kinds of problems, k ≥ 1; ``FAMILIES[name](rng, k)`` draws one.
-
-generic (any rank of X*), interior (S* = 0), boundary (0 < rank X* < k), degenerate
-(rank X* + rank S* < k), condition_1e4/1e8/1e12 (of β), rank_deficient (β singular), scaled (α and
-β by 1e±12), congruence (coordinates by 1e±3), negative (α ≺ 0, X* = 0), nonsymmetric (monotone β).
-"""
-
-
-def family_problem(name: str, k: int, seed: int) -> KnownProblem:
-    """Draw a problem of a named family.
-
-    Parameters
-    ----------
-    name : str
-        A key of `FAMILIES`.
-    k : int
-        Order, at least 1.
-    seed : int
-        The same seed gives the same problem.
-
-    Returns
-    -------
-    KnownProblem
-        The problem and its solution.
-
-    Examples
-    --------
-    >>> from ccpsolve.testing import family_problem
-    >>> family_problem("negative", 3, seed=0).X.any()
-    np.False_
-    """
-    return FAMILIES[name](np.random.default_rng(seed), k)

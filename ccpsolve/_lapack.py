@@ -158,7 +158,7 @@ _LOOPS_CHOLESKY = 36
 _LOOPS_EIGH = 24
 
 
-@jit
+@jit(internal=True)
 def cholesky_factor(a: Array) -> bool:
     """Overwrite the lower triangle of ``a`` by L with A = L Lᵀ.
 
@@ -170,7 +170,7 @@ def cholesky_factor(a: Array) -> bool:
     return lapack_cholesky_factor(a)
 
 
-@jit
+@jit(internal=True)
 def lapack_cholesky_factor(a: Array) -> bool:
     """Do as `cholesky_factor`, by LAPACK at any size."""
     n = a.shape[0]
@@ -180,7 +180,7 @@ def lapack_cholesky_factor(a: Array) -> bool:
     return _int_result(info) == 0 and a[n - 1, n - 1] > 0.0
 
 
-@jit
+@jit(internal=True)
 def cholesky_solve(factor: Array, b: Array) -> None:
     """Overwrite the vector ``b`` by A⁻¹ b, given the factor of :func:`cholesky_factor`."""
     if factor.shape[0] <= _LOOPS_CHOLESKY:
@@ -189,14 +189,14 @@ def cholesky_solve(factor: Array, b: Array) -> None:
         lapack_cholesky_solve(factor, b)
 
 
-@jit
+@jit(internal=True)
 def lapack_cholesky_solve(factor: Array, b: Array) -> None:
     """Do as `cholesky_solve`, by LAPACK at any size."""
     size = _int_slot(factor.shape[0])
     _dpotrs(_byte_slot(_U), size, _int_slot(1), factor.ctypes, size, b.ctypes, size, _int_slot(0))
 
 
-@jit
+@jit(internal=True)
 def lu_factor(a: Array, pivots: Integers) -> bool:
     """Overwrite ``a`` by LU factors of its transpose (n pivots); False where it is singular."""
     n = a.shape[0]
@@ -206,7 +206,7 @@ def lu_factor(a: Array, pivots: Integers) -> bool:
     return _int_result(info) == 0
 
 
-@jit
+@jit(internal=True)
 def lu_solve(factor: Array, pivots: Integers, b: Array) -> None:
     """Overwrite the vector ``b`` by A⁻¹ b, given the factors of :func:`lu_factor`."""
     size = _int_slot(factor.shape[0])
@@ -229,7 +229,7 @@ def eigh_workspace_sizes(k: int) -> tuple[int, int]:
     return 1 + 6 * k + 2 * k * k, 3 + 5 * k
 
 
-@jit
+@jit(internal=True)
 def eigh_rows(a: Array, values: Array, work: Array, iwork: Integers) -> bool:
     """Eigenvalues of the symmetric ``a`` in ascending order; its rows become the eigenvectors.
 
@@ -242,7 +242,7 @@ def eigh_rows(a: Array, values: Array, work: Array, iwork: Integers) -> bool:
     return lapack_eigh_rows(a, values, work, iwork)
 
 
-@jit
+@jit(internal=True)
 def lapack_eigh_rows(a: Array, values: Array, work: Array, iwork: Integers) -> bool:
     """Do as `eigh_rows`, by LAPACK at any size."""
     info = _int_slot(0)
@@ -254,7 +254,7 @@ def lapack_eigh_rows(a: Array, values: Array, work: Array, iwork: Integers) -> b
     return _int_result(info) == 0
 
 
-@jit
+@jit(internal=True)
 def gemm(
     transpose_a: bool, transpose_b: bool, scale: float, a: Array, b: Array, keep: float, c: Array
 ) -> None:
@@ -270,7 +270,7 @@ def gemm(
     )  # fmt: skip
 
 
-@jit
+@jit(internal=True)
 def gemv(a: Array, x: Array, y: Array) -> None:
     """Product of a matrix and a vector: y ← A x."""
     one = _int_slot(1)

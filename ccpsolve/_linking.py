@@ -15,6 +15,7 @@ from typing import Any
 import llvmlite.binding as llvm  # type: ignore[import-untyped]
 from numba import types
 
+from ccpsolve._kernel_cache import source_digest
 from ccpsolve._numba import jit
 
 __all__ = ["exported", "link"]
@@ -83,7 +84,10 @@ def exported(signature: Any) -> Callable[[Callable[..., Any]], Any]:
             )
             return kernel
         _alive.append(kernel)
-        return link(f"{function.__module__}.{function.__qualname__}", address, signature)
+        # callers hold the name: with the source and the signature in it, a caller compiled for
+        # others cannot be linked to this code
+        version = f"{source_digest(function)}.{signature}"
+        return link(f"{function.__module__}.{function.__qualname__}.{version}", address, signature)
 
     return decorate
 

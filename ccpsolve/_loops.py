@@ -29,7 +29,7 @@ _EPSILON = 2.0**-53
 _JACOBI_ORDER = 3  # up to this order Jacobi rotations are faster than QL
 
 
-@jit
+@jit(internal=True)
 def cholesky_factor_loops(a: Array) -> bool:
     """Overwrite the lower triangle of ``a`` by L, A = L Lᵀ; False unless A is positive definite."""
     n = a.shape[0]
@@ -48,7 +48,7 @@ def cholesky_factor_loops(a: Array) -> bool:
     return True
 
 
-@jit
+@jit(internal=True)
 def cholesky_solve_loops(factor: Array, b: Array) -> None:
     """Overwrite the vector ``b`` by A⁻¹ b, given the factor of :func:`cholesky_factor_loops`."""
     n = factor.shape[0]
@@ -64,7 +64,7 @@ def cholesky_solve_loops(factor: Array, b: Array) -> None:
             b[m] -= value * factor[i, m]
 
 
-@jit
+@jit(internal=True)
 def lu_factor_loops(a: Array, pivots: NDArray[np.int32]) -> bool:
     """Overwrite ``a`` by its LU factors with partial pivoting; False where a pivot vanishes."""
     n = a.shape[0]
@@ -87,7 +87,7 @@ def lu_factor_loops(a: Array, pivots: NDArray[np.int32]) -> bool:
     return True
 
 
-@jit
+@jit(internal=True)
 def lu_solve_loops(factor: Array, pivots: NDArray[np.int32], b: Array) -> None:
     """Overwrite the vector ``b`` by A⁻¹ b, given the factors of :func:`lu_factor_loops`."""
     n = factor.shape[0]
@@ -106,7 +106,7 @@ def lu_solve_loops(factor: Array, pivots: NDArray[np.int32], b: Array) -> None:
         b[i] = total / factor[i, i]
 
 
-@jit
+@jit(internal=True)
 def gemm_loops(
     transpose_a: bool, transpose_b: bool, scale: float, a: Array, b: Array, keep: float, c: Array
 ) -> None:
@@ -129,7 +129,7 @@ def gemm_loops(
                     c[i, j] += value * b[m, j]
 
 
-@jit
+@jit(internal=True)
 def eigh_rows_jacobi(a: Array, rows: Array) -> None:
     """Diagonalise the symmetric ``a`` in place by cyclic Jacobi rotations, carrying the rows along.
 
@@ -175,7 +175,7 @@ def eigh_rows_jacobi(a: Array, rows: Array) -> None:
             return
 
 
-@jit
+@jit(internal=True)
 def _tridiagonalise(a: Array, diagonal: Array, beside: Array) -> None:
     """Reduce the symmetric ``a`` to tridiagonal form by Householder reflections H_j = I − t v vᵀ.
 
@@ -213,7 +213,7 @@ def _tridiagonalise(a: Array, diagonal: Array, beside: Array) -> None:
     diagonal[k - 1], beside[k - 1] = a[k - 1, k - 1], 0.0
 
 
-@jit
+@jit(internal=True)
 def _accumulate_reflections(a: Array, rows: Array) -> None:
     """Write the transposed product of the reflections that `_tridiagonalise` left in ``a``."""
     k = a.shape[0]
@@ -232,7 +232,7 @@ def _accumulate_reflections(a: Array, rows: Array) -> None:
                 rows[i, m] -= t * total * v[m]
 
 
-@jit
+@jit(internal=True)
 def _ql_sweep(first: int, last: int, d: Array, e: Array, rows: Array) -> None:
     """Chase one implicitly shifted QL rotation through the block first … last."""
     g = (d[first + 1] - d[first]) / (2.0 * e[first])
@@ -262,7 +262,7 @@ def _ql_sweep(first: int, last: int, d: Array, e: Array, rows: Array) -> None:
     e[last] = 0.0
 
 
-@jit
+@jit(internal=True)
 def eigh_rows_ql(a: Array, values: Array, rows: Array, beside: Array) -> bool:
     """Eigenvalues (unordered) and eigenvectors (rows) by tridiagonal reduction and QL iteration.
 
@@ -291,7 +291,7 @@ def eigh_rows_ql(a: Array, values: Array, rows: Array, beside: Array) -> bool:
     return True
 
 
-@jit
+@jit(internal=True)
 def eigh_rows_loops(a: Array, values: Array, rows: Array, beside: Array) -> bool:
     """Eigenvalues in ascending order; the rows of ``a`` become their eigenvectors."""
     k = a.shape[0]
@@ -314,7 +314,7 @@ def eigh_rows_loops(a: Array, values: Array, rows: Array, beside: Array) -> bool
     return found
 
 
-@jit
+@jit(internal=True)
 def sort_descending(values: Array, rows: Array) -> None:
     """Order the values from large to small, and the rows with them (insertion sort)."""
     for i in range(1, values.shape[0]):

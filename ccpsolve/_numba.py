@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Any, Final, TypeVar
 
 import numba
+
+from ccpsolve._kernel_cache import keep_by_content, source_digest
 
 __all__ = ["inline", "jit"]
 
@@ -30,35 +30,12 @@ _OPTIONS: Final[dict[str, Any]] = {
 _FAST = {"contract", "reassoc"}
 
 
-Stamp = frozenset[tuple[str, int, int]]
-_stamps: dict[str, Stamp] = {}  # by module: name, time of change and size of its kernel sources
+class _Internal(numba.core.registry.CPUDispatcher):
+    """A kernel without the code for calls from Python, where one would be a call of nothing."""
 
-
-def _stamp(function: Callable[..., Any]) -> Stamp:
-    """Describe the file of a kernel and, recursively, the files of the kernels it may call."""
-    path = Path(function.__code__.co_filename)
-    stamp: Stamp = frozenset()
-    if path.exists():  # not so for functions typed in
-        state = path.stat()
-        stamp = frozenset({(path.name, state.st_mtime_ns, state.st_size)})
-    for value in function.__globals__.values():
-        name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", "")
-        stamp |= _stamps.get(name, frozenset())
-    _stamps[function.__module__] = stamp
-    return stamp
-
-
-def _expire_with_callees(dispatcher: Any) -> None:
-    """Make a cached kernel expire when the file of a kernel that it calls changes.
-
-    Numba compares a kernel with its own file only, although the functions it calls were compiled
-    into it: an edit of one of those would silently have no effect.
-    """
-    cache_file: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
-    if not hasattr(cache_file, "_source_stamp"):
-        _logger.debug("this Numba hides its cache: delete __pycache__ after editing a kernel")
-        return
-    cache_file._source_stamp = sorted(_stamp(dispatcher.py_func))
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        name = f"{self.py_func.__module__}.{self.py_func.__qualname__}"
+        raise TypeError(f"{name} is compiled for calls from kernels; wrap it in one")
 
 
 def jit(function: F | None = None, *, fast: bool = True, internal: bool = False) -> Any:
@@ -72,7 +49,8 @@ def jit(function: F | None = None, *, fast: bool = True, internal: bool = False)
         Allow sums to be reordered and products to be fused; switch off where a rounding error is
         computed.
     internal : bool
-        The function is called from compiled code only. That saves a fifth of its compilation.
+        The function is called from compiled code only; calls from Python raise TypeError. That
+        saves a fifth of its compilation.
 
     Returns
     -------
@@ -103,7 +81,9 @@ def jit(function: F | None = None, *, fast: bool = True, internal: bool = False)
             raise
         _logger.info("no writable cache folder for %s: compiled in memory", function.__module__)
         return numba.njit(**options)(function)
-    _expire_with_callees(dispatcher)
+    keep_by_content(dispatcher)
+    if internal:
+        dispatcher.__class__ = _Internal
     return dispatcher
 
 
@@ -129,5 +109,5 @@ def inline(function: F) -> Any:
     10.0
     """
     compiled = numba.njit(inline="always", **_OPTIONS)(function)
-    _stamp(function)
+    source_digest(function)  # its callers depend on it
     return compiled

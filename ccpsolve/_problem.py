@@ -88,6 +88,14 @@ class ConeComplementarityProblem:
         self.n = self.k * (self.k + 1) // 2
         self.beta, self.symmetric = _symmetrised(operator_matrix(beta, self.k))
 
+    @classmethod
+    def _validated(cls, alpha: Array, beta: Array, symmetric: bool) -> ConeComplementarityProblem:
+        """Return the problem with these arrays, which are known to be what the class promises."""
+        problem = cls.__new__(cls)
+        problem.alpha, problem.beta, problem.symmetric = alpha, beta, symmetric
+        problem.k, problem.n = alpha.shape[0], beta.shape[0]
+        return problem
+
     def __repr__(self) -> str:
         kind = "symmetric" if self.symmetric else "non-symmetric"
         return f"ConeComplementarityProblem(k={self.k}, {kind} β)"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +16,9 @@ from ccpsolve._problem import ConeComplementarityProblem, symmetric_matrix
 from ccpsolve._solution import Solution
 from ccpsolve._status import Status
 from ccpsolve._verdict import AT_ROUNDING, verdict
+
+if TYPE_CHECKING:
+    from ccpsolve._solver.many import Answer, Buffers
 
 __all__ = ["CCPSolver", "judged", "solve_ccp", "solve_problem"]
 
@@ -154,7 +160,7 @@ def _check_options(tol: float, method: str) -> None:
 def _start(problem: ConeComplementarityProblem, x0: ArrayLike | None) -> Array:
     """Return the array that takes the solution, holding the starting point."""
     if x0 is None:
-        return np.zeros_like(problem.alpha)
+        return np.zeros((problem.k, problem.k))
     X = symmetric_matrix(x0, "x0")
     if X.shape != problem.alpha.shape:
         raise InvalidProblemError(f"x0 has shape {X.shape}; alpha has {problem.alpha.shape}")
@@ -168,22 +174,34 @@ def _newton(
 
     The answer is left in X.
     """
-    from ccpsolve._solver.driver import ROUTES
-    from ccpsolve._solver.many import Buffers, Results, solve_and_certify
-
-    results = Results.allocate(1, problem.k)
-    results.X[0] = X
-    data = problem.alpha[None], problem.beta[None], np.array([problem.symmetric])
-    solve_and_certify(*data, warm, 0, 1, results, Buffers.allocate(problem.k))
-    X[:] = results.X[0]
-    steps, route = results.reports[0].tolist()
-    certificate, used = Certificate(*results.certificates[0].tolist()), ROUTES[route]
+    many = _compiled()
+    buffers = many.Buffers.allocate(problem.k)
+    certificate, steps, used = _compiled_solve(problem, warm, many.Answer.allocate(X), buffers)
     if method == "auto" and not certificate.natural_residual < AT_ROUNDING:
         from ccpsolve._solver.rescue import rescue
 
         certificate, more, used = rescue(problem, X, certificate, used)
         steps += more
     return certificate, steps, used
+
+
+def _compiled_solve(
+    problem: ConeComplementarityProblem, warm: bool, answer: Answer, buffers: Buffers
+) -> tuple[Certificate, int, str]:
+    """Solve and certify in one compiled call, from the point in the answer if ``warm``."""
+    many = _compiled()
+    data = problem.alpha, problem.beta, problem.symmetric
+    many.solve_and_certify_one(*data, warm, answer, buffers)
+    steps, route = answer.report.tolist()
+    return Certificate(*answer.certificate.tolist()), steps, many.ROUTES[route]
+
+
+@cache
+def _compiled() -> ModuleType:
+    """Import the kernels, late: ``import ccpsolve`` is to be quick."""
+    from ccpsolve._solver import many
+
+    return many
 
 
 def _interior_point(problem: ConeComplementarityProblem, X: Array) -> tuple[Certificate, int, str]:
@@ -223,10 +241,39 @@ class CCPSolver:
         if k < 0:
             raise InvalidProblemError(f"k is {k}; a non-negative integer is needed")
         self.k = k
+        self._buffers: Buffers | None = None
 
     def solve(self, alpha: ArrayLike, beta: ArrayLike, x0: ArrayLike | None = None) -> Solution:
-        """Solve CCP(α, β); see `solve_ccp`. The status is returned, not raised."""
+        """Solve CCP(α, β); see `solve_ccp`. The status is returned, not raised.
+
+        One thread may use a solver at a time.
+        """
+        problem = self._problem(alpha, beta)
+        if self.k == 0:
+            return solve_problem(problem, x0=x0)
+        many = _compiled()
+        if self._buffers is None:
+            self._buffers = many.Buffers.allocate(self.k)
+        answer = many.Answer.allocate(_start(problem, x0))
+        certificate, steps, used = _compiled_solve(problem, x0 is not None, answer, self._buffers)
+        if certificate.min_eig_beta > 0.0 and certificate.natural_residual < AT_ROUNDING:
+            return Solution(problem, answer.X, answer.S, Status.SOLVED, certificate, steps, used)
+        return solve_problem(problem, x0=x0)
+
+    def _problem(self, alpha: ArrayLike, beta: ArrayLike) -> ConeComplementarityProblem:
+        """Validate by compiled code what needs no conversion."""
+        many = _compiled()
+        n = self.k * (self.k + 1) // 2
+        if _is_plain(alpha, self.k) and _is_plain(beta, n):
+            matrix, operator = np.array(alpha, order="C"), np.array(beta, order="C")
+            kind = many.symmetrise_data(matrix, operator)
+            if kind != many.INVALID:
+                return ConeComplementarityProblem._validated(matrix, operator, kind == 1)
         problem = ConeComplementarityProblem(alpha, beta)
         if problem.k != self.k:
             raise InvalidProblemError(f"alpha has order {problem.k}; this solver is for {self.k}")
-        return solve_problem(problem, x0=x0)
+        return problem
+
+
+def _is_plain(value: object, size: int) -> bool:
+    return type(value) is np.ndarray and value.dtype == np.float64 and value.shape == (size, size)

@@ -14,14 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccpsolve._errors import MissingBackendError
-from ccpsolve._known_problems import (
-    FAMILIES,
-    KnownProblem,
-    family_problem,
-    known_problem,
-    orthogonal_matrix,
-)
+from ccpsolve._known_problems import KnownProblem, known_problem, orthogonal_matrix
 from ccpsolve._problem import ConeComplementarityProblem
+from ccpsolve._problem_families import FAMILIES, family_problem
 
 __all__ = [
     "FAMILIES",

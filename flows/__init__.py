@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         FlowsError,
         InvalidArgumentError,
         KinkWarning,
+        NotEnoughMemoryError,
         UnsupportedModelError,
     )
     from flows.methods import GD, Method, Preconditioned, RMSProp, RMSPropNorm
@@ -32,6 +33,7 @@ _HOME = {
     "InvalidArgumentError": "_errors",
     "KinkWarning": "_errors",
     "Method": "methods",
+    "NotEnoughMemoryError": "_errors",
     "Objective": "objective",
     "Preconditioned": "methods",
     "RMSProp": "methods",
@@ -51,6 +53,7 @@ __all__ = [
     "InvalidArgumentError",
     "KinkWarning",
     "Method",
+    "NotEnoughMemoryError",
     "Objective",
     "Preconditioned",
     "RMSProp",

@@ -75,9 +75,9 @@ class AdaptiveCentral(Flow):
         self._residual = self._bound = 0.0
 
     @property
-    def solves(self) -> int:
-        """Number of complementarity problems solved."""
-        return 0 if self._integrator is None else self._integrator.statistics.solves
+    def own_counts(self) -> dict[str, int]:
+        """Complementarity problems solved."""
+        return {"ccp": 0 if self._integrator is None else self._integrator.statistics.solves}
 
     def _make_subspace(self) -> CriticalSubspace:
         """Track every direction near the threshold, as accurately as the steps need."""

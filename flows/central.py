@@ -83,6 +83,11 @@ class Central(Flow):
         """Track every direction near the threshold."""
         return CriticalSubspace(self.objective.dim, threshold=self.method.threshold)
 
+    @property
+    def own_counts(self) -> dict[str, int]:
+        """Complementarity problems solved."""
+        return {"ccp": self.solves}
+
     def linearize(self, t: float, state: State) -> CentralPoint:
         """Return the reduced data of the flow at ``state`` (the DVI protocol)."""
         (w, nu), clock = state, self.first_update + t

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 #: Name of a method on the command line, and its class in :mod:`flows`.
 METHODS = {"gd": "GD", "rmsprop-norm": "RMSPropNorm", "rmsprop": "RMSProp"}
 _PROCESSES = ("discrete", "central", "stable")
+_MORE_PROCESSES = ("midpoint", "stationary", "ablated")
 _DTYPES = ("float32", "float64")
 _BETA2 = 0.99
 _FIGURE = "figure.png"
@@ -116,6 +117,10 @@ class MachineOptions:
     """Device of the network, such as cpu, cuda or cuda:1."""
     chunk: Annotated[int | None, _shown("INT", "all at once")] = None
     """Examples per pass through the network; fewer need less memory."""
+    memory: Annotated[str | None, _shown("BYTES", "no limit")] = None
+    """What an evaluation may add to the memory in use, such as 512MiB; sizes of chunks follow."""
+    deterministic: bool = False
+    """Use deterministic algorithms alone: bitwise the same results on the same machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +132,9 @@ class RunCommand:
     optimizer: Annotated[OptimizerOptions, OmitArgPrefixes]
     steps: int = 200
     """Optimizer steps, which are the units of time of the flows."""
-    processes: Annotated[tuple[str, ...], _one_of(*_PROCESSES)] = _PROCESSES
-    """What to run: the optimizer itself, its central flow, its stable flow."""
+    processes: Annotated[tuple[str, ...], _one_of(*_PROCESSES, *_MORE_PROCESSES)] = _PROCESSES
+    """What to run: the optimizer itself, the midpoints of its path, its central, stable, stationary
+    (rmsprop) or ablated (rmsprop, rmsprop-norm) flow."""
     warm_start: int = 0
     """Optimizer steps before all processes start."""
     integrator: Annotated[str, _one_of("adaptive", "euler")] = "adaptive"
@@ -190,7 +196,15 @@ class RunCommand:
             **{f"model_{name}": value for name, value in network.items()},
         }
         return flows.run(
-            flows.Objective(model, task.loss, task.inputs, task.targets, chunk=self.machine.chunk),
+            flows.Objective(
+                model,
+                task.loss,
+                task.inputs,
+                task.targets,
+                chunk=self.machine.chunk,
+                memory=self.machine.memory,
+                deterministic=self.machine.deterministic,
+            ),
             method,
             steps=self.steps,
             processes=self.processes,

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from flows.process import Observation, Process, State
+from flows.methods import Method
+from flows.objective import Objective
+from flows.process import Observation, Process, Start, State
 
 
 class Discrete(Process):
@@ -14,6 +16,10 @@ class Discrete(Process):
 
     name = "discrete"
     _next: State | None = None
+
+    def __init__(self, objective: Objective, method: Method, start: Start) -> None:
+        super().__init__(objective, method, start)
+        self._holds_gradient = start.holds_gradient
 
     def observe(self, *, spectrum: bool) -> Observation:
         """Measure loss, gradient norm and, if wanted, the effective eigenvalues."""
@@ -35,7 +41,9 @@ class Discrete(Process):
     def _prepare(self, gradient: Tensor) -> Tensor:
         """Find the next state, and return the preconditioner that leads to it."""
         update = self.first_update + self.t
-        nu = self.method.update(self.state.nu, gradient, update)
+        nu = self.state.nu
+        if self.t or not self._holds_gradient:
+            nu = self.method.update(nu, gradient, update)
         p = self.preconditioner(nu, update)
         self._next = State(self.w - gradient / p, nu)
         return p

@@ -72,19 +72,21 @@ class Method(ABC):
 
     def preconditioner_rate(self, nu: Tensor, nu_rate: Tensor, t: float) -> Tensor:
         """Return ``dP/dt = ∂P/∂ν·ν' + ∂P/∂t``, the total derivative along a path."""
-        now = _time(t, nu)
-        D, dD = _derivative(self.scale, (nu, now), (nu_rate, torch.ones_like(now)))
-        lr = self.lr(t)
+        rate = self.scale_change(nu, nu_rate, t, 1.0) / self.lr(t)
         if self._schedule is None:
-            return dD / lr
+            return rate
         h = _SCHEDULE_STEP
         lr_rate = (self.lr(t + h) - self.lr(t - h)) / (2 * h)
-        return dD / lr - D * (lr_rate / lr**2)
+        return rate - self.preconditioner(nu, t) * (lr_rate / self.lr(t))
 
     def preconditioner_change(self, nu: Tensor, change: Tensor, t: float) -> Tensor:
         """Return ``∂P/∂ν·x``, the change of P with a change x of ν."""
-        _, dD = _derivative(lambda n: self.scale(n, _time(t, nu)), (nu,), (change,))
-        return dD / self.lr(t)
+        return self.scale_change(nu, change, t, 0.0) / self.lr(t)
+
+    def scale_change(self, nu: Tensor, change: Tensor, t: float, dt: float) -> Tensor:
+        """Return ``∂D/∂ν·x + ∂D/∂t·dt``, the change of D with changes x of ν and dt of time."""
+        now = _time(t, nu)
+        return _derivative(self.scale, (nu, now), (change, torch.full_like(now, dt)))[1]
 
     def reaction(self, nu: Tensor, gradient: Tensor, t: float, a: Tensor, b: Tensor) -> Tensor:
         """Return ``½∇²_g f[a, b]``, shaped as ν: what an oscillation adds to the rate of ν."""
@@ -152,6 +154,10 @@ class GD(Method):
         """Return 1."""
         return torch.ones_like(t)
 
+    def scale_change(self, nu: Tensor, change: Tensor, t: float, dt: float) -> Tensor:
+        """Return 0."""
+        return nu.new_zeros(())
+
 
 class _Averaged(Method):
     """A method scaled by the root of an exponential moving average ν of squared gradients.
@@ -200,6 +206,13 @@ class _Averaged(Method):
         if self.bias_correction:
             nu = nu / (1 - self.beta2**t)
         return nu.sqrt() + self.eps
+
+    def scale_change(self, nu: Tensor, change: Tensor, t: float, dt: float) -> Tensor:
+        """Return ``∂D/∂ν·x + ∂D/∂t·dt``, 0 where ν = 0: a dead weight stays dead."""
+        grown = self.beta2**t if self.bias_correction else 0.0
+        relative = change / nu + dt * grown * math.log(self.beta2) / (1 - grown)
+        root = (nu / (1 - grown)).sqrt()
+        return torch.where(nu > 0, 0.5 * root * relative, 0.0)
 
     def describe(self) -> dict[str, float | str]:
         """Return the name and the hyperparameters."""

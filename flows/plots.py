@@ -1,4 +1,4 @@
-"""The summary figure of a run: an optimizer and its flows in four panels."""
+"""The summary figure of a run, an optimizer and its flows in four panels, and the panels alone."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ _OTHER_COLOURS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _PREDICTION = "#E69F00"
 _DIRECTIONS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 _LABELS = {"discrete": "optimizer", "central": "central flow", "stable": "stable flow"}
-_METHODS = {"gd": "Gradient descent", "rmsprop": "RMSProp", "rmsprop-norm": "RMSProp-Norm"}
-_STYLE: dict[Any, Any] = {
+#: Names of the methods in titles.
+METHOD_NAMES = {"gd": "Gradient descent", "rmsprop": "RMSProp", "rmsprop-norm": "RMSProp-Norm"}
+#: Style of all figures.
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -92,13 +94,13 @@ def summary_figure(dataset: xr.Dataset, *, sigma: float | None = None) -> Figure
 
     if sigma is None:
         sigma = averaging_width(dataset.sizes["step"] - 1)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11, 7.5), layout="constrained")
         panels: list[Callable[[Axes, xr.Dataset, float], None]] = [
-            _draw_loss,
-            _draw_sharpness,
-            _draw_distance,
-            _draw_oscillation,
+            draw_loss,
+            draw_sharpness,
+            draw_distance,
+            draw_oscillation,
         ]
         grid = figure.subplots(2, 2, sharex=True)
         for axes, draw in zip(grid.flat, panels, strict=True):
@@ -110,7 +112,8 @@ def summary_figure(dataset: xr.Dataset, *, sigma: float | None = None) -> Figure
     return figure
 
 
-def _draw_loss(axes: Axes, dataset: xr.Dataset, sigma: float) -> None:
+def draw_loss(axes: Axes, dataset: xr.Dataset, sigma: float) -> None:
+    """Draw the train loss of every process, the optimizer's average and its prediction."""
     axes.set_title("a  Train loss")
     axes.set_ylabel("loss")
     steps = dataset.step.values
@@ -140,7 +143,8 @@ def _draw_loss(axes: Axes, dataset: xr.Dataset, sigma: float) -> None:
     _legend(axes)
 
 
-def _draw_sharpness(axes: Axes, dataset: xr.Dataset, sigma: float) -> None:
+def draw_sharpness(axes: Axes, dataset: xr.Dataset, sigma: float) -> None:
+    """Draw the largest eigenvalues of ``P⁻¹H`` of every process, and the edge of stability."""
     axes.set_title("b  Effective sharpness")
     axes.set_ylabel(r"top eigenvalues of $P^{-1}H$")
     threshold = float(dataset.attrs.get("threshold", 2.0))
@@ -168,7 +172,8 @@ def _draw_sharpness(axes: Axes, dataset: xr.Dataset, sigma: float) -> None:
     _legend(axes)
 
 
-def _draw_distance(axes: Axes, dataset: xr.Dataset, sigma: float) -> None:
+def draw_distance(axes: Axes, dataset: xr.Dataset, sigma: float) -> None:
+    """Draw the distances of the weights of the flows to those of the optimizer."""
     axes.set_title("c  Distance to the optimizer")
     axes.set_ylabel(r"$\|w - w_{\mathrm{optimizer}}\|$")
     steps = dataset.step.values
@@ -196,7 +201,8 @@ def _draw_distance(axes: Axes, dataset: xr.Dataset, sigma: float) -> None:
     _legend(axes)
 
 
-def _draw_oscillation(axes: Axes, dataset: xr.Dataset, sigma: float) -> None:
+def draw_oscillation(axes: Axes, dataset: xr.Dataset, sigma: float) -> None:
+    """Draw the variance of the oscillation along the top directions, predicted and measured."""
     axes.set_title("d  Oscillation")
     axes.set_ylabel("variance along the top directions (loss)")
     count = min(dataset.sizes.get("direction", 0), len(_DIRECTIONS))
@@ -288,7 +294,7 @@ def _say(axes: Axes, text: str) -> None:
 
 def _title(dataset: xr.Dataset) -> str:
     method = str(dataset.attrs.get("method", ""))
-    name = _METHODS.get(method, method)
+    name = METHOD_NAMES.get(method, method)
     lr = dataset.attrs.get("lr")
     how = f"{name}, learning rate {lr:g}" if lr is not None else name
     return "\n".join(line for line in (str(dataset.attrs.get("problem", "")), how) if line)

@@ -39,19 +39,25 @@ class State(NamedTuple):
 class Start:
     """Where processes begin: after ``updates`` optimizer steps, before the next gradient.
 
+    A flow is one gradient ahead of the optimizer: its state at any time holds the gradient there.
+    To begin where a flow is, say so with ``holds_gradient``; :meth:`flows.Run.start` does.
+
     Attributes
     ----------
     w : Tensor, shape (d,)
         Weights.
     nu : Tensor
-        State of the optimizer, without the gradient at ``w``.
+        State of the optimizer, without the gradient at ``w`` unless ``holds_gradient``.
     updates : int
         Number of optimizer steps taken so far.
+    holds_gradient : bool
+        Whether ``nu`` already contains the gradient at ``w``, as in a flow.
     """
 
     w: Tensor
     nu: Tensor
     updates: int = 0
+    holds_gradient: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,15 @@ class Process(ABC):
         self.first_update = start.updates + 1
         self.subspace = self._make_subspace()
         self._largest_loss = math.inf
+
+    @classmethod  # noqa: B027 - most processes take every method
+    def require(cls, method: Method) -> None:
+        """Raise InvalidArgumentError, with the reason, for methods without such a process."""
+
+    @property
+    def own_counts(self) -> dict[str, int]:
+        """What the process counts beside the calls of the objective, by name."""
+        return {}
 
     @property
     def w(self) -> Tensor:
@@ -180,7 +195,7 @@ class Flow(Process):
 
     def __init__(self, objective: Objective, method: Method, start: Start) -> None:
         super().__init__(objective, method, start)
-        if start.nu.numel():
+        if start.nu.numel() and not start.holds_gradient:
             _, gradient = self.loss_and_gradient(start.w)
             nu = method.update(start.nu, gradient, self.first_update)
             self.state = State(self.state.w, nu)

@@ -8,6 +8,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,21 +21,33 @@ from tqdm import tqdm
 
 from flows import predictions, storage
 from flows._errors import FlowsError, InvalidArgumentError
+from flows.ablated import Ablated
 from flows.adaptive import RTOL, AdaptiveCentral, require_rtol
 from flows.central import Central
 from flows.discrete import Discrete
 from flows.methods import Method
+from flows.midpoint import Midpoint
 from flows.objective import Objective
-from flows.process import Observation, Oscillation, Process, Start
+from flows.process import Flow, Observation, Oscillation, Process, Start
 from flows.record import Recorder
 from flows.stable import Stable
+from flows.stationary import Stationary, require_terms
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PROCESSES: dict[str, type[Process]] = {"discrete": Discrete, "central": Central, "stable": Stable}
+PROCESSES: dict[str, type[Process]] = {
+    "discrete": Discrete,
+    "midpoint": Midpoint,
+    "central": Central,
+    "stable": Stable,
+    "stationary": Stationary,
+    "ablated": Ablated,
+}
 # Seconds between progress lines where they go to a file and not to a screen.
 _LOG_INTERVAL = 30.0
+# Name of a saved state beside that of the weights.
+_STATE = "/nu"
 _PACKAGES = ("ccpsolve", "torch", "numpy", "scipy", "numba", "xarray")
 
 
@@ -70,12 +83,51 @@ class Run:
 
     def weights(self, process: str, step: int) -> np.ndarray:
         """Return the flat weights of a process saved at a step (see ``save_weights``)."""
+        return self._saved(process, step, "")
+
+    def state(self, process: str, step: int) -> np.ndarray:
+        """Return the optimizer's state ν of a process saved at a step, empty if it has none.
+
+        That of a flow holds the gradient at its weights, that of the optimizer does not yet.
+        """
+        return self._saved(process, step, _STATE)
+
+    def start(self, process: str, step: int) -> Start:
+        """Return a start for another run from where a process was at a saved step.
+
+        Parameters
+        ----------
+        process : str
+            Any of the processes may begin where any other was.
+        step : int
+            A step with saved weights.
+
+        Returns
+        -------
+        Start
+            For ``flows.run(..., start=...)``, on the CPU.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If nothing is saved there.
+        """
+        return Start(
+            torch.tensor(self.weights(process, step)),
+            torch.tensor(self.state(process, step)),
+            int(self.dataset.attrs.get("updates", 0)) + step,
+            holds_gradient=issubclass(PROCESSES[process], Flow)
+            or (step == 0 and bool(self.dataset.attrs.get("holds_gradient", 0))),
+        )
+
+    def _saved(self, process: str, step: int, what: str) -> np.ndarray:
         try:
-            return self._weights[f"{process}/{step}"]
+            return self._weights[f"{process}/{step}{what}"]
         except KeyError:
-            saved = ", ".join(sorted(self._weights)) or "none"
+            saved = (name for name in sorted(self._weights) if not name.endswith(_STATE))
             raise InvalidArgumentError(
-                f"no weights of process {process!r} at step {step}; saved: {saved}"
+                f"no weights of process {process!r} at step {step}; "
+                f"saved: {', '.join(saved) or 'none'}"
             ) from None
 
     def scores(self, sigma: float | None = None) -> dict[str, float]:
@@ -114,6 +166,8 @@ def run(
     rtol: float | None = None,
     substeps: int = 4,
     mixed_term: bool = False,
+    closure: str = "complementarity",
+    curvature: str = "exact",
     spectrum_every: int = 5,
     save_weights: int | Iterable[int] = (),
     check: bool = True,
@@ -130,8 +184,9 @@ def run(
         The optimizer, for example ``flows.GD(0.02)``.
     steps : int
         Optimizer steps, which are units of time of the flows.
-    processes : iterable of {"discrete", "central", "stable"}
-        What to run.
+    processes : iterable of {"discrete", "midpoint", "central", "stable", "stationary", "ablated"}
+        What to run. Not every method has all: the stationary flow is RMSProp's, and the ablated
+        flow is of RMSProp and RMSProp-Norm.
     out : path, optional
         Folder for ``run.nc`` (and saved weights). Nothing is written without it.
     overwrite : bool
@@ -148,14 +203,16 @@ def run(
         Error of the central flow's weights allowed per length of their path; the default gives
         about the accuracy of four Euler steps per unit of time.
     substeps : int
-        Euler steps of the central flow per unit of time.
+        Euler steps per unit of time of the central, stationary and ablated flow.
     mixed_term : bool
         See :class:`flows.central.Central`.
+    closure, curvature : str
+        See :class:`flows.stationary.Stationary`.
     spectrum_every : int
         Steps between measurements of the effective eigenvalues of processes that do not need
         them to advance.
     save_weights : int or iterable of int
-        Steps at which the weights of every process are kept; an int is an interval.
+        Steps at which weights and state of every process are kept; an int is an interval.
     check : bool
         Whether to check the derivatives of the objective first (:meth:`Objective.check`).
     progress : bool
@@ -187,23 +244,29 @@ def run(
     >>> bool(result.dataset.loss.sel(process="central")[-1] < 1e-3)
     True
     """
-    names = _checked_processes(processes)
+    names = _checked_processes(processes, method)
     _check_counts(steps=steps, warm_start=warm_start)
     _check_counts(minimum=1, substeps=substeps, spectrum_every=spectrum_every)
-    central, options = _central(integrator, rtol, substeps, mixed_term)
+    require_terms(closure, curvature)
+    central, scheme = _central(integrator, rtol, substeps)
     kept = _kept_steps(save_weights, steps)
     folder = None if out is None else storage.prepare(out, overwrite=overwrite)
     if check:
         objective.check()
     begin = _warm_start(objective, method, start, warm_start)
     session = _Session(Recorder(names, steps), objective)
+    options: dict[str, dict[str, object]] = {
+        "central": {**scheme, "mixed_term": mixed_term},
+        "stationary": {"substeps": substeps, "closure": closure, "curvature": curvature},
+        "ablated": {"substeps": substeps},
+    }
     for name in names:
         kind = central if name == "central" else PROCESSES[name]
-        session.add(name, kind, method, begin, options if name == "central" else {})
+        session.add(name, kind, method, begin, options.get(name, {}))
     started = time.perf_counter()
-    scheme = {"integrator": integrator, **{k: v for k, v in options.items() if k != "mixed_term"}}
-    given = {**scheme, **(provenance or {})}
+    given = {"integrator": integrator, "substeps": substeps, **scheme, **(provenance or {})}
     attributes = _attributes(method, objective, given, steps, warm_start)
+    attributes |= {"updates": begin.updates, "holds_gradient": int(begin.holds_gradient)}
     try:
         interval = 0.2 if sys.stderr.isatty() else _LOG_INTERVAL
         with tqdm(total=steps, disable=not progress, unit="step", mininterval=interval) as bar:
@@ -274,6 +337,7 @@ class _Session:
     def keep_weights(self, step: int) -> None:
         for name, process in self.active.items():
             self.weights[f"{name}/{step}"] = process.w.cpu().numpy().copy()
+            self.weights[f"{name}/{step}{_STATE}"] = process.state.nu.cpu().numpy().copy()
 
     def summary(self) -> str:
         """Return loss and sharpness for the progress bar."""
@@ -304,8 +368,8 @@ class _Account:
             spent = count - self._before.get(operation, 0)
             account[operation] = account.get(operation, 0) + spent
         process = self._session.active.get(name)
-        if isinstance(process, Central | AdaptiveCentral):
-            account["ccp"] = process.solves
+        if process is not None:
+            account |= process.own_counts
         if isinstance(error, FlowsError):
             recorder.stopped[name] = str(error)
             self._session.active.pop(name, None)
@@ -319,14 +383,18 @@ def _coordinates(oscillation: Oscillation, offset: Tensor) -> np.ndarray:
 
 def _warm_start(objective: Objective, method: Method, start: Start | None, steps: int) -> Start:
     w0 = objective.w0
-    start = Start(w0, method.initial_state(w0)) if start is None else start
+    if start is None:
+        start = Start(w0, method.initial_state(w0))
+    start = replace(start, w=start.w.to(w0), nu=start.nu.to(w0))
+    if steps == 0:
+        return start
     optimizer = Discrete(objective, method, start)
     for _ in range(steps):
         optimizer.advance()
     return Start(*optimizer.state, start.updates + steps)
 
 
-def _checked_processes(processes: Iterable[str]) -> tuple[str, ...]:
+def _checked_processes(processes: Iterable[str], method: Method) -> tuple[str, ...]:
     names = (processes,) if isinstance(processes, str) else tuple(processes)
     for name in names:
         if name not in PROCESSES:
@@ -335,20 +403,23 @@ def _checked_processes(processes: Iterable[str]) -> tuple[str, ...]:
             )
     if not names or len(set(names)) < len(names):
         raise InvalidArgumentError(f"processes must be distinct and at least one, found {names}")
+    for name in names:
+        PROCESSES[name].require(method)
     return names
 
 
 def _central(
-    integrator: str, rtol: float | None, substeps: int, mixed_term: bool
+    integrator: str, rtol: float | None, substeps: int
 ) -> tuple[type[Process], dict[str, Any]]:
-    """Return the class of the central flow and its options."""
+    """Return the class of the central flow and the options of its integrator."""
     if integrator == "euler":
         if rtol is not None:
             raise InvalidArgumentError("rtol goes with integrator='adaptive', found 'euler'")
-        return Central, {"substeps": substeps, "mixed_term": mixed_term}
+        return Central, {"substeps": substeps}
     if integrator == "adaptive":
-        require_rtol(RTOL if rtol is None else rtol)
-        return AdaptiveCentral, {"rtol": RTOL if rtol is None else rtol, "mixed_term": mixed_term}
+        rtol = RTOL if rtol is None else rtol
+        require_rtol(rtol)
+        return AdaptiveCentral, {"rtol": rtol}
     raise InvalidArgumentError(f"integrator must be 'adaptive' or 'euler', found {integrator!r}")
 
 

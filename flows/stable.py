@@ -11,15 +11,21 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from flows.process import Flow, Observation, State
+from flows.process import Flow, Observation, ProcessStopped, State
 
 # Euler steps of 1/10 as in Appendix B, shorter where the effective sharpness θ asks for it.
 _SUBSTEPS = 10
 _LARGEST_RATE = 0.5
+# Beyond this effective sharpness one unit of time costs hundreds of gradients (and tells nothing
+# new about an optimizer that cannot be there); the published experiments stop there too.
+_LARGEST_SHARPNESS = 100.0
 
 
 class Stable(Flow):
-    """Euler steps of the stable flow, of length at most 1/10 and at most ``0.5/θ``."""
+    """Euler steps of the stable flow, of length at most 1/10 and at most ``0.5/θ``.
+
+    It stops where the effective sharpness θ is seen to be above 100.
+    """
 
     name = "stable"
     _gradient: Tensor | None = None
@@ -34,6 +40,11 @@ class Stable(Flow):
         p = self.preconditioner(self.state.nu, self.first_update + self.t)
         values = self.measure_spectrum(self.w, p).values
         self._sharpness = float(values[0])
+        if self._sharpness > _LARGEST_SHARPNESS:
+            raise ProcessStopped(
+                f"the effective sharpness is above {_LARGEST_SHARPNESS:g} after {self.t} steps, "
+                "where the stable flow is too stiff to be worth following"
+            )
         return replace(observation, eigenvalues=values)
 
     def advance(self) -> None:

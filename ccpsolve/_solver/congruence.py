@@ -58,7 +58,7 @@ def to_basis(vector: Array, rows: Array, r: int, ws: Workspace, out: Array) -> N
             index += 1
 
 
-@inline
+@jit(internal=True)
 def to_original(pairs: Array, rows: Array, r: int, ws: Workspace, out: Array) -> None:
     """Undo `to_basis` for a matrix that has only leading pairs: out ← Wᵀ pairs."""
     k = rows.shape[0]
@@ -106,10 +106,23 @@ def _fill_basis(rows: Array, r: int, basis: Array) -> None:
 
 
 @jit(internal=True)
-def _congruence_of_rows(source: Array, rows: Array, r: int, ws: Workspace, out: Array) -> None:
-    """Multiply every row of ``source`` (m, n) by Wᵀ: out (m, pairs)."""
+def _rows_to_basis(source: Array, rows: Array, r: int, ws: Workspace, out: Array) -> None:
+    """Multiply every row of ``source`` (n, n) by Wᵀ: out (n, pairs)."""
     for a in range(source.shape[0]):
         to_basis(source[a], rows, r, ws, out[a])
+
+
+@jit(internal=True)
+def _pairs_to_basis(
+    source: Array, rows: Array, r: int, symmetric: bool, ws: Workspace, out: Array
+) -> None:
+    """Multiply the row of every pair by Wᵀ: out (pairs, pairs), or its lower triangle."""
+    row = 0
+    for i in range(r):
+        for _ in range(i, rows.shape[0]):
+            # the leading pairs of order i + 1 reach beyond the diagonal
+            to_basis(source[row], rows, i + 1 if symmetric else r, ws, out[row])
+            row += 1
 
 
 @inline
@@ -121,7 +134,10 @@ def _transpose_square(matrix: Array) -> None:
 
 @inline
 def congruence(beta: Array, rows: Array, r: int, ws: Workspace) -> Array:
-    """Write the leading pairs of W β Wᵀ to SYSTEM, and return them as a square matrix."""
+    """Write the leading pairs of W β Wᵀ to SYSTEM, and return them as a square matrix.
+
+    Where β is symmetric its lower triangle may be all that is written.
+    """
     k, n = rows.shape[0], beta.shape[0]
     m = pairs_below(r, k)
     system = ws.operators[SYSTEM][: m * m].reshape(m, m)
@@ -133,11 +149,12 @@ def congruence(beta: Array, rows: Array, r: int, ws: Workspace) -> Array:
         gemm(False, True, 1.0, first, basis, 0.0, system)
         return system
     half = ws.operators[SECOND][: n * m].reshape(n, m)
-    _congruence_of_rows(beta, rows, r, ws, half)
+    _rows_to_basis(beta, rows, r, ws, half)
     for i in range(m):
         for j in range(n):
             first[i, j] = half[j, i]
-    _congruence_of_rows(first, rows, r, ws, system)
-    if ws.scalars[SYMMETRIC] == 0.0:  # the two passes have left W βᵀ Wᵀ
+    symmetric = ws.scalars[SYMMETRIC] != 0.0
+    _pairs_to_basis(first, rows, r, symmetric, ws, system)
+    if not symmetric:  # the two passes have left W βᵀ Wᵀ
         _transpose_square(system)
     return system

@@ -10,16 +10,31 @@ from numpy.typing import NDArray
 from ccpsolve._certificate_kernel import FIELDS, certificate_kernel
 from ccpsolve._certificate_work import certificate_work_sizes
 from ccpsolve._numba import jit
-from ccpsolve._solver.driver import solve_kernel
+from ccpsolve._solver.driver import ROUTES, solve_kernel
+from ccpsolve._solver.svec_kernels import pack, slack, unpack
 from ccpsolve._solver.workspace import (
     ROUTE,
+    STEP,
     STEPS,
+    TARGET,
+    TRIAL,
+    Workspace,
     integer_size,
     make_workspace,
     workspace_size,
 )
+from ccpsolve._validation import INVALID, symmetrise_data
 
-__all__ = ["Buffers", "Results", "solve_and_certify"]
+__all__ = [
+    "INVALID",
+    "ROUTES",
+    "Answer",
+    "Buffers",
+    "Results",
+    "solve_and_certify",
+    "solve_and_certify_one",
+    "symmetrise_data",
+]
 
 Array = NDArray[np.float64]
 
@@ -59,6 +74,55 @@ class Results(NamedTuple):
         )
 
 
+class Answer(NamedTuple):
+    """Arrays that `solve_and_certify_one` fills."""
+
+    X: Array  # (k, k) a starting point on entry where asked for
+    S: Array  # (k, k)
+    certificate: Array  # (FIELDS,)
+    report: NDArray[np.int64]  # (2,) as in `Results`
+
+    @classmethod
+    def allocate(cls, X: Array) -> Answer:
+        """Return an answer that takes its X to, or from, the given array."""
+        return cls(X, np.empty_like(X), np.empty(FIELDS), np.empty(_REPORT, np.int64))
+
+
+@jit(internal=True)
+def _solve_and_certify(
+    alpha: Array,
+    beta: Array,
+    symmetric: bool,
+    warm: bool,
+    X: Array,
+    certificate: Array,
+    report: NDArray[np.int64],
+    ws: Workspace,
+    work: Array,
+) -> None:
+    solve_kernel(alpha, beta, symmetric, warm, X, ws)
+    report[0] = int(ws.scalars[STEPS])
+    report[1] = int(ws.scalars[ROUTE])
+    certificate_kernel(alpha, beta, symmetric, X, work, ws.integers, certificate)
+
+
+@jit
+def solve_and_certify_one(
+    alpha: Array, beta: Array, symmetric: bool, warm: bool, answer: Answer, buffers: Buffers
+) -> None:
+    """Solve one problem and certify the answer, k ≥ 1; arguments as for `solve_and_certify`."""
+    ws = make_workspace(buffers.solver, buffers.integers, alpha.shape[0])
+    X = answer.X
+    _solve_and_certify(
+        alpha, beta, symmetric, warm, X, answer.certificate, answer.report, ws, buffers.certificate
+    )
+    x, target, s = ws.vectors[TRIAL], ws.vectors[TARGET], ws.vectors[STEP]
+    pack(X, x)
+    pack(alpha, target)
+    slack(beta, x, target, s)
+    unpack(s, answer.S)
+
+
 @jit
 def solve_and_certify(
     alphas: Array,
@@ -87,16 +151,14 @@ def solve_and_certify(
     """
     ws = make_workspace(buffers.solver, buffers.integers, alphas.shape[1])
     for b in range(first, last):
-        alpha, beta, X = alphas[b], betas[b], results.X[b]
-        solve_kernel(alpha, beta, symmetric[b], warm, X, ws)
-        results.reports[b, 0] = int(ws.scalars[STEPS])
-        results.reports[b, 1] = int(ws.scalars[ROUTE])
-        certificate_kernel(
-            alpha,
-            beta,
+        _solve_and_certify(
+            alphas[b],
+            betas[b],
             symmetric[b],
-            X,
-            buffers.certificate,
-            buffers.integers,
+            warm,
+            results.X[b],
             results.certificates[b],
+            results.reports[b],
+            ws,
+            buffers.certificate,
         )

@@ -43,13 +43,16 @@ __all__ = ["boundary_trial", "factor_and_solve"]
 
 Array = NDArray[np.float64]
 
-_DIRECT_ORDER = 7  # up to this order a factorisation costs less than a few products
+_DIRECT_ORDER = 11  # up to this order a factorisation costs less than a few products
 
 
 @inline
-def _budget(k: int) -> int:
-    """Choose the number of products that cost half as much as forming and factorising M."""
-    return k * k // 7
+def _budget(k: int, preconditioned: bool) -> int:
+    """Choose the number of steps that cost half as much as forming and factorising M.
+
+    A step preconditioned by an old factor takes two solves and four changes of basis more.
+    """
+    return k * k * k // (900 if preconditioned else 300)
 
 
 @jit(internal=True)
@@ -170,7 +173,9 @@ def boundary_trial(beta: Array, r: int, gamma: float, accuracy: float, ws: Works
     solved = False
     worthwhile = ws.scalars[MATRIX_FREE] != 0.0 or ws.scalars[FACTOR_RANK] == r
     if accuracy > 0.0 and worthwhile and k > _DIRECT_ORDER and ws.scalars[SYMMETRIC] != 0.0:
-        solved = _conjugate_gradients(beta, right, r, accuracy, _budget(k), ws)
+        solved = _conjugate_gradients(
+            beta, right, r, accuracy, _budget(k, ws.scalars[FACTOR_RANK] == r), ws
+        )
         if not solved and ws.scalars[FACTOR_RANK] != r:
             ws.scalars[MATRIX_FREE] = 0.0
     if not solved:

@@ -77,7 +77,9 @@ def _loop(first_shift: float, limit: int, ws: Workspace) -> float:
     """Go from CENTER to BEST, in about ``limit`` Newton steps at most; return the residual."""
     center, best = ws.vectors[CENTER], ws.vectors[BEST]
     shift = first_shift
-    while ws.scalars[STEPS] < limit:
+    for _ in range(limit):  # a step may fail, and then is not counted
+        if ws.scalars[STEPS] >= limit:
+            break
         residual = _proximal_step(shift * ws.scalars[NORM_BETA], ws)
         _set_shift(0.0, ws)
         if residual < _INNER_ACCURACY:

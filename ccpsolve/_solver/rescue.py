@@ -92,7 +92,7 @@ def _attempts(problem: ConeComplementarityProblem) -> Iterator[tuple[str, Callab
         yield "proximal newton", partial(loop, *options)
 
 
-def solve_surely(problem: ConeComplementarityProblem, X: Array, warm: bool) -> Certificate:
+def solve_surely(problem: ConeComplementarityProblem, X: Array, warm: bool) -> float:
     """Solve by Newton's method, from X if ``warm``, and by `rescue` where that fails.
 
     Parameters
@@ -106,8 +106,8 @@ def solve_surely(problem: ConeComplementarityProblem, X: Array, warm: bool) -> C
 
     Returns
     -------
-    Certificate
-        Of the answer.
+    float
+        ``‖β[X] − α − S‖/(‖β‖‖X‖ + ‖α‖)`` with the S ⪰ 0 that belongs to X, or the natural residual.
 
     Examples
     --------
@@ -116,9 +116,12 @@ def solve_surely(problem: ConeComplementarityProblem, X: Array, warm: bool) -> C
     >>> from ccpsolve._solver.rescue import solve_surely
     >>> problem = ccpsolve.ConeComplementarityProblem(np.diag([2.0, -1.0]), np.eye(3))
     >>> X = np.zeros((2, 2))
-    >>> solve_surely(problem, X, warm=False).natural_residual < 1e-13
+    >>> solve_surely(problem, X, warm=False) < 1e-13
     True
     """
     data = problem.alpha, problem.beta, problem.symmetric
-    _, _, route = solve_with_buffers(*data, warm, X, *allocate(problem.k))
-    return rescue(problem, X, certify_problem(problem, X), ROUTES[route])[0]
+    residual, _, route = solve_with_buffers(*data, warm, X, *allocate(problem.k))
+    if residual < AT_ROUNDING:
+        return float(residual)
+    certificate = certify_problem(problem, X)
+    return rescue(problem, X, certificate, ROUTES[route])[0].natural_residual

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numba import carray, types  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
 from ccpsolve._lapack import eigh_rows
-from ccpsolve._numba import inline, jit
+from ccpsolve._linking import exported
+from ccpsolve._numba import inline
 from ccpsolve._solver.svec_kernels import add_dyad, unpack
-from ccpsolve._solver.workspace import ROWS, VALUES, Workspace
+from ccpsolve._solver.workspace import ROWS, VALUES, WORKSPACE, Workspace, open_workspace
 
 __all__ = ["count_positive", "decompose", "split"]
 
 Array = NDArray[np.float64]
+
+_DOUBLES = types.CPointer(types.float64)
 
 
 @inline
@@ -38,16 +44,17 @@ def count_positive(values: Array) -> int:
     return r
 
 
-@jit(internal=True)
-def split(z: Array, gamma: float, x: Array, s: Array, ws: Workspace) -> int:
-    """Split Z = X − γS into x ← Π(Z) and s ← Π(−Z)/γ; return the rank of X.
-
-    Only the part of smaller rank is summed from eigenvectors, the other is their difference.
-    """
+@exported(types.int64(_DOUBLES, types.float64, _DOUBLES, _DOUBLES, *WORKSPACE))
+def _split(
+    z_data: Any, gamma: float, x_data: Any, s_data: Any, buffer: Any, integers: Any, k: int
+) -> int:
+    ws = open_workspace(buffer, integers, k)
+    n = ws.vectors.shape[1]
+    z, x, s = carray(z_data, (n,)), carray(x_data, (n,)), carray(s_data, (n,))
     decompose(z, ws)
     values, rows = ws.spectra[VALUES], ws.squares[ROWS]
-    k, n = values.shape[0], z.shape[0]
     r = count_positive(values)
+    # only the part of smaller rank is summed from eigenvectors, the other is a difference
     if 2 * r <= k:
         for i in range(n):
             x[i] = 0.0
@@ -64,3 +71,10 @@ def split(z: Array, gamma: float, x: Array, s: Array, ws: Workspace) -> int:
             x[i] = z[i] + s[i]
             s[i] /= gamma
     return r
+
+
+@inline
+def split(z: Array, gamma: float, x: Array, s: Array, ws: Workspace) -> int:
+    """Split Z = X − γS into x ← Π(Z) and s ← Π(−Z)/γ; return the rank of X."""
+    data = (z.ctypes, gamma, x.ctypes, s.ctypes)
+    return _split(*data, ws.buffer.ctypes, ws.integers.ctypes, ws.spectra.shape[1])

@@ -14,6 +14,7 @@ from ccpsolve.stationary._lanczos_bound import (
 )
 from ccpsolve.stationary._problem import StationaryProblem
 from ccpsolve.stationary._semidefinite import is_feasible, smallest_feasible_scale
+from ccpsolve.stationary._span import weighted_gram
 
 __all__ = [
     "Certificate",
@@ -155,7 +156,11 @@ def certify_with_probability(
     max_steps: int = 20,
     basis: Array | None = None,
     products: Array | None = None,
+    deflated: int | None = None,
     dual: float | None = None,
+    keep: int = 1,
+    comfortable: float = -np.inf,
+    complement: EigenvalueBound | None = None,
 ) -> Certificate:
     r"""Certificate from products: Lanczos from a random start on a deflated complement.
 
@@ -176,8 +181,17 @@ def certify_with_probability(
         As for `largest_eigenvalue_bound`.
     basis, products : ndarray, shape (d, k), optional
         Columns V that nearly span the critical directions, and H·V. Default: ``E``, at r products.
+    deflated : int, optional
+        The Lanczos run avoids only the first so many of them. Default: all.
     dual : float, optional
         Value of E, where E is dual feasible and HE known already. Default: `dual_point`.
+    keep : int
+        Lanczos vectors that ``bound`` returns.
+    comfortable : float
+        Stop the Lanczos run at this bound on the complement even if the tolerance needs less.
+    complement : EigenvalueBound, optional
+        The ``bound`` of an earlier certificate of the same p, whose deflated columns ``basis``
+        still spans: no product is spent.
 
     Returns
     -------
@@ -186,26 +200,26 @@ def certify_with_probability(
     """
     if dual is None:
         E, dual = dual_point(problem, E)
-    p = np.maximum(np.maximum(p, problem.c), _floor(problem, p, tol))
+    p = positive(problem, p, tol)
     if basis is None or products is None:
         basis, products = E, problem.hessian.apply(E)
     root = np.sqrt(p)
-    Q, inner, residual = _deflation(root, basis, products)
-
-    def apply(v: Array) -> Array:
-        return problem.hessian.apply((v / root)[:, None])[:, 0] / root
-
-    target = _target(problem, p, dual, tol, inner, residual)
-    bound = largest_eigenvalue_bound(
-        apply,
-        problem.d,
-        failure_probability=failure_probability,
-        rng=rng,
-        max_steps=max_steps,
-        target=target,
-        deflate=Q if Q.shape[1] else None,
-    )
-    sharpness = max(deflated_bound(inner, residual, bound.value), 0.0)
+    inner, residual = _coupling(p, basis, products)
+    if complement is None:
+        known = basis[:, :deflated]
+        Q = known @ _orthonormalising(p, known)
+        Q *= root[:, None]
+        complement = largest_eigenvalue_bound(
+            lambda v: problem.hessian.apply((v / root)[:, None])[:, 0] / root,
+            problem.d,
+            failure_probability=failure_probability,
+            rng=rng,
+            max_steps=max_steps,
+            target=max(_target(problem, p, dual, tol, inner, residual), comfortable),
+            deflate=Q if Q.shape[1] else None,
+            keep=keep,
+        )
+    sharpness = max(deflated_bound(inner, residual, complement.value), 0.0)
     feasible = np.maximum(sharpness / 2 * p, problem.c)
     primal = problem.primal_value(feasible)
     return Certificate(
@@ -216,31 +230,36 @@ def certify_with_probability(
         relative_gap(primal, dual),
         sharpness,
         failure_probability,
-        bound,
+        complement,
     )
 
 
-def _floor(problem: StationaryProblem, p: Array, tol: float) -> float:
-    """Return a value of p that costs a thousandth of the tolerance when put everywhere."""
-    total = float(np.maximum(p, problem.c).sum())
-    return 1e-3 * tol * total / problem.d if total > 0 else 1.0
+def positive(problem: StationaryProblem, p: Array, tol: float) -> Array:
+    """Raise p to c, and where it vanishes to what costs a thousandth of the tolerance in all."""
+    p = np.maximum(p, problem.c)
+    total = float(p.sum())
+    floor = 1e-3 * tol * total / problem.d if total > 0 else 1.0
+    return np.where(p < 0.5 * floor, floor, p)  # a second call changes nothing
 
 
-def _deflation(root: Array, basis: Array, products: Array) -> tuple[Array, Array, Array]:
-    """Q = orth(P^{1/2}V), QᵀAQ, and the Gram matrix of the residual (I − QQᵀ)AQ."""
-    Q = basis * root[:, None]
-    gram = Q.T @ Q
+def _orthonormalising(p: Array, basis: Array) -> Array:
+    """T with (VT)ᵀP(VT) = I and range(VT) = range(V)."""
+    gram = weighted_gram(basis, p)
     weights, axes = np.linalg.eigh(gram) if gram.size else (np.zeros(0), gram)
     kept = weights > _DEPENDENT * weights.max(initial=0.0)
-    transform = axes[:, kept] / np.sqrt(weights[kept])
+    return axes[:, kept] / np.sqrt(weights[kept])
+
+
+def _coupling(p: Array, basis: Array, products: Array) -> tuple[Array, Array]:
+    """QᵀAQ, and the Gram matrix of the residual (I − QQᵀ)AQ, for Q = orth(P^{1/2}V)."""
+    transform = _orthonormalising(p, basis)
     inner = transform.T @ (basis.T @ products) @ transform
     inner = (inner + inner.T) / 2
-    image = np.einsum("ij,i,ik->jk", products, 1 / root**2, products, optimize=False)
-    image = transform.T @ image @ transform
+    image = transform.T @ weighted_gram(products, 1 / p) @ transform
     # ‖AQ‖² − ‖QᵀAQ‖² by difference needs no further vectors; its rounding is added back
     residual = image - inner @ inner
     residual += _CANCELLATION * float(np.trace(image)) * np.eye(len(inner))
-    return Q @ transform, inner, (residual + residual.T) / 2
+    return inner, (residual + residual.T) / 2
 
 
 def _target(

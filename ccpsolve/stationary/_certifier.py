@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,7 @@ from ccpsolve.stationary._certificate import (
     certify_exactly,
     certify_with_probability,
 )
+from ccpsolve.stationary._lanczos_bound import EigenvalueBound
 from ccpsolve.stationary._problem import StationaryProblem
 
 __all__ = ["Certifier"]
@@ -71,14 +74,18 @@ class Certifier:
         *,
         basis: Array | None = None,
         products: Array | None = None,
+        deflated: int | None = None,
         max_steps: int = 20,
         dual: float | None = None,
+        keep: int = 1,
+        comfortable: float = -np.inf,
+        complement: EigenvalueBound | None = None,
     ) -> Certificate:
         """Certificate of a candidate; arguments as for `certify_with_probability`."""
         if self.exact:
             certificate = certify_exactly(self.problem, p, E, self.tol)
         else:
-            self._attempts += 1
+            self._attempts += complement is None
             certificate = certify_with_probability(
                 self.problem,
                 p,
@@ -89,10 +96,15 @@ class Certifier:
                 max_steps=max_steps,
                 basis=basis,
                 products=products,
+                deflated=deflated,
                 dual=dual,
+                keep=keep,
+                comfortable=comfortable,
+                complement=complement,
             )
         if self.best is None or certificate.gap < self.best.gap:
-            self.best = certificate
+            bound = certificate.bound
+            self.best = replace(certificate, bound=bound and bound.without_vectors())
         return certificate
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
@@ -32,8 +32,8 @@ class EigenvalueBound:
         Upper bound on λ_max, wrong with at most ``failure_probability``.
     estimate : float
         The largest Ritz value: a lower bound on λ_max without any doubt.
-    vector, product : ndarray, shape (d,)
-        The Ritz vector v of ``estimate`` (unit length) and A v, from the recurrence.
+    vectors, products : ndarray, shape (d, keep)
+        Orthonormal Ritz vectors of the largest Ritz values, descending, and A times them.
     steps : int
         Products used.
     failure_probability : float
@@ -42,10 +42,16 @@ class EigenvalueBound:
 
     value: float
     estimate: float
-    vector: Array
-    product: Array
+    vectors: Array
+    products: Array
     steps: int
     failure_probability: float
+
+    def without_vectors(self) -> EigenvalueBound:
+        """Return the same bound in little memory."""
+        return replace(
+            self, vectors=self.vectors[:, :0].copy(), products=self.products[:, :0].copy()
+        )
 
 
 def largest_eigenvalue_bound(
@@ -57,6 +63,7 @@ def largest_eigenvalue_bound(
     max_steps: int = 20,
     target: float = -np.inf,
     deflate: Array | None = None,
+    keep: int = 1,
 ) -> EigenvalueBound:
     r"""Bound λ_max(A) from above by Lanczos steps from a random start.
 
@@ -85,11 +92,13 @@ def largest_eigenvalue_bound(
         Stop as soon as the bound is at most this.
     deflate : ndarray, shape (d, k), optional
         Orthonormal columns Q: A is replaced by (I − QQᵀ)A(I − QQᵀ) on the complement of Q.
+    keep : int
+        Ritz vectors wanted; no more are returned than steps were made.
 
     Returns
     -------
     EigenvalueBound
-        The bound, up to rounding, and the top Ritz pair.
+        The bound, up to rounding, and the top Ritz pairs.
 
     Raises
     ------
@@ -118,7 +127,7 @@ def largest_eigenvalue_bound(
     rng = np.random.default_rng() if rng is None else rng
     free = dimension - (0 if deflate is None else deflate.shape[1])
     if free <= 0:
-        nothing = np.zeros(dimension)
+        nothing = np.zeros((dimension, 0))
         return EigenvalueBound(-np.inf, -np.inf, nothing, nothing, 0, failure_probability)
     log_delta = _log_smallest_component(failure_probability, free)
 
@@ -142,11 +151,13 @@ def largest_eigenvalue_bound(
         if invariant or value <= target or steps == max_steps:
             break
         q = w / off[-1]
-    vector = basis.combine(coefficients[:, -1])
-    # A V = V T + w e_mᵀ, so the product of a Ritz vector is known without another application
-    product = ritz[-1] * vector + coefficients[-1, -1] * w
+    top = slice(None, -min(keep, steps) - 1, -1)
+    vectors = basis.combine(coefficients[:, top])
+    # A V = V T + w e_mᵀ, so products of Ritz vectors are known without another application
+    products = vectors * ritz[top]
+    products += np.multiply.outer(w, coefficients[-1, top])
     return EigenvalueBound(
-        float(value), float(ritz[-1]), vector, product, steps, failure_probability
+        float(value), float(ritz[-1]), vectors, products, steps, failure_probability
     )
 
 
@@ -244,12 +255,12 @@ class _Basis:
                 vector -= (block @ vector) @ block
 
     def combine(self, coefficients: Array) -> Array:
-        padded = np.zeros(_BLOCK * len(self._blocks))
-        padded[: len(coefficients)] = coefficients
-        parts = padded.reshape(-1, _BLOCK)
-        total = np.zeros(self._dimension)
-        for weights, block in zip(parts, self._blocks, strict=True):
-            total += weights @ block
+        """Basis times coefficients (m, j), shape (d, j)."""
+        total = np.zeros((self._dimension, coefficients.shape[1]), order="F")
+        for number, block in enumerate(self._blocks):
+            weights = coefficients[number * _BLOCK : (number + 1) * _BLOCK]
+            for column, weight in zip(total.T, weights.T, strict=True):
+                column += weight @ block[: len(weight)]
         return total
 
 

@@ -100,10 +100,13 @@ class HessianOperator:
         return product.astype(np.float64, copy=False)
 
     def to_dense(self) -> Array:
-        """All entries, shape (d, d), at the price of d products when only products are known."""
+        """All entries, shape (d, d), at the price of d products when only products are known.
+
+        They are kept: the price is paid once.
+        """
         if self.matrix is None:
             dense = self.apply(np.eye(self.dimension))
-            return (dense + dense.T) / 2
+            self.matrix = (dense + dense.T) / 2
         if isinstance(self.matrix, np.ndarray):
             return self.matrix
         return np.asarray(self.matrix.toarray())

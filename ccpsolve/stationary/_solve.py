@@ -27,6 +27,7 @@ Array = NDArray[np.float64]
 
 _METHODS = ("auto", "interior_point", "subspace", "coordinate_ascent", "fixed_point")
 _LARGEST_SPARSE_AS_DENSE = 1000
+_FEW = 64  # so many products are fewer than a matrix-free method spends: all entries are taken
 _LARGEST_EXACT = 6000  # up to here 2P − H is factorised when the entries of H are known
 _ALMOST = 1e-5  # a gap that counts as almost solved when rounding stopped the method
 
@@ -70,9 +71,10 @@ def stationary_preconditioner(
         Solution of a nearby problem, or its D.
     method : {"auto", "interior_point", "subspace", "coordinate_ascent", "fixed_point"}
         "interior_point" is the default where the entries of H are given (it spends d products
-        where they are not), "subspace" where only products are known: it suits spectra with few
-        critical directions, as those of networks. "coordinate_ascent" suits sparse H with many,
-        and is the default for sparse H with d > 1000. "fixed_point" is the published iteration.
+        where they are not, which is the default up to d = 64), "subspace" where only products are
+        known: it suits spectra with few critical directions, as those of networks.
+        "coordinate_ascent" suits sparse H with many, and is the default for sparse H with
+        d > 1000. "fixed_point" is the published iteration.
     failure_probability : float
         ε of the bound on λ_max where H is known by products only, for the whole solve.
     rng : numpy.random.Generator, optional
@@ -108,13 +110,21 @@ def stationary_preconditioner(
         raise InvalidProblemError(f"method is {method!r}; allowed: {', '.join(_METHODS)}")
     if not 0 < tol < 1:
         raise InvalidProblemError(f"tol is {tol!r}; allowed: a number in (0, 1)")
+    if not 0 < failure_probability < 1:
+        raise InvalidProblemError(
+            f"failure_probability is {failure_probability!r}; allowed: a number in (0, 1)"
+        )
     problem = StationaryProblem(gradient, hessian, lr, gradient_term)
     rng = np.random.default_rng(0) if rng is None else rng
-    exact = problem.hessian.matrix is not None and problem.d <= _LARGEST_EXACT
-    certifier = Certifier(
-        problem, tol, exact=exact, failure_probability=failure_probability, rng=rng
-    )
     method = _choose(problem) if method == "auto" else method
+    known = problem.hessian.matrix is not None or method == "interior_point"
+    certifier = Certifier(
+        problem,
+        tol,
+        exact=known and problem.d <= _LARGEST_EXACT,
+        failure_probability=failure_probability,
+        rng=rng,
+    )
     E = None
     if method == "fixed_point" or start is not None:
         E = _starting_factor(problem, start, rank, rng)
@@ -150,7 +160,7 @@ def stationary_preconditioner(
 def _choose(problem: StationaryProblem) -> str:
     matrix = problem.hessian.matrix
     if matrix is None:
-        return "subspace"
+        return "subspace" if problem.d > _FEW else "interior_point"
     sparse = scipy.sparse.issparse(matrix) and problem.d > _LARGEST_SPARSE_AS_DENSE
     return "coordinate_ascent" if sparse else "interior_point"
 

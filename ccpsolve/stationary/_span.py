@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 _ROWS = 1 << 14
 _ENTRIES_AT_A_TIME = 1 << 21  # of a block that H is applied to
 _IN_SPAN = 1e-13  # a unit column with less than this outside of the span is in it
+_DEPENDENT = 1e-10  # directions of E shorter than this, relative, do not count
 _PARALLEL = 1e-12  # Gram eigenvalues below this, of unit columns, are linear dependence
 
 
@@ -154,6 +155,25 @@ class Span:
             self._W[rows, : T.shape[1]] = self.W[rows] @ T
         self.columns = T.shape[1]
 
+    def restart(self, p: Array, count: int) -> None:
+        """Keep range(E) and beside it the largest Ritz vectors, ``count`` columns in all."""
+        ritz, gram = self.ritz(p)
+        others = ritz.T[:, self.share_of_E(gram, ritz.T) < 0.5]
+        kept = np.hstack([self.C, others[:, : max(count - self.C.shape[1], 0)]])
+        factor = np.linalg.cholesky(gram)
+        axes, weights, _ = np.linalg.svd(factor.T @ kept, full_matrices=False)
+        axes = axes[:, weights > _DEPENDENT * weights.max(initial=0.0)]
+        self.keep(scipy.linalg.solve_triangular(factor.T, axes), gram)
+
+    def share_of_E(self, gram: Array, T: Array) -> Array:
+        """Squared cosine between each Ritz vector V·T and the range of E, in the P-metric."""
+        if not self.C.shape[1]:
+            return np.zeros(T.shape[1])
+        weights, axes = np.linalg.eigh(self.C.T @ gram @ self.C)
+        kept = weights > _DEPENDENT * weights[-1]
+        range_of_E = self.C @ (axes[:, kept] / np.sqrt(weights[kept]))
+        return _row_squares(T.T @ gram @ range_of_E)
+
     def resize(self, capacity: int) -> None:
         """Give back memory, or take more; one array at a time."""
         for name in ("_V", "_W"):
@@ -161,18 +181,17 @@ class Span:
             moved[:, : self.columns] = getattr(self, name)[:, : self.columns]
             setattr(self, name, moved)
 
-    def dual_value(self) -> float:
-        """Value of E = V·C, which is shrunk as a whole until ‖E_i‖² ≤ ½."""
+    def dual_point(self) -> tuple[Array, float]:
+        """C shrunk as a whole until E = V·C has ‖E_i‖² ≤ ½, and the dual value of that E."""
         longest = 0.0
         for rows in row_blocks(self.problem.d):
             longest = max(longest, float(_row_squares(self.V[rows] @ self.C).max(initial=0.0)))
-        if longest > 0.5:
-            self.C = self.C * np.sqrt(0.5 / longest)
-        value = float(np.trace(self.C.T @ self.A @ self.C))
+        C = self.C * min(1.0, np.sqrt(0.5 / longest)) if longest > 0 else self.C
+        value = float(np.trace(C.T @ self.A @ C))
         for rows in row_blocks(self.problem.d):
-            z = _row_squares(self.V[rows] @ self.C)
+            z = _row_squares(self.V[rows] @ C)
             value += 2 * float(self.problem.c[rows] @ np.sqrt(np.maximum(1 - 2 * z, 0)))
-        return value
+        return C, value
 
     def residual_gram(self, ritz: Ritz, p: Array) -> Array:
         """RᵀPR of the residuals R = P⁻¹HU − UΘ of Ritz vectors U = V·T."""

@@ -1,13 +1,9 @@
 r"""A matrix-free method: Ritz vectors of P⁻¹H, and the whole problem solved on their span.
 
 V (d×m) and W = HV are kept. On the span the Hessian is LLᵀ and the preconditioner problem costs no
-product (`solve_reduced`); it returns p and E = V·C, with HE known. New directions are the
-P-residuals ``P⁻¹HE/2 − E``, and those of other Ritz vectors of P⁻¹H that may still become critical.
-F = P⁻¹HE/2 satisfies the dual constraint ‖F_i‖² ≤ ½ by itself, and lies in the enlarged span: so
-every iteration has a lower bound without further products.
-
-The rank is that of the reduced solution. The method stops on the certificate; when its random start
-finds an eigenvalue above 2 that the subspace has missed, that Ritz vector joins the subspace.
+product (`solve_reduced`); it returns p and E = V·C, with HE known. Products are spent on new
+directions only (`expand`), and once p and E look good enough on a certificate (`close`), which ends
+the solve or leaves what it has seen in the span. The rank is that of the reduced solution.
 """
 
 from __future__ import annotations
@@ -15,16 +11,15 @@ from __future__ import annotations
 import logging
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 from ccpsolve.stationary._candidate import Candidate
-from ccpsolve.stationary._certificate import relative_gap
 from ccpsolve.stationary._certifier import Certifier
-from ccpsolve.stationary._lanczos_bound import deflated_bound
+from ccpsolve.stationary._closing import LANCZOS_STEPS, LARGE, close
+from ccpsolve.stationary._expansion import expand, good_enough
 from ccpsolve.stationary._problem import StationaryProblem
 from ccpsolve.stationary._reduced import solve_reduced
-from ccpsolve.stationary._span import Ritz, Span, row_blocks, weighted_gram
+from ccpsolve.stationary._span import Ritz, Span, weighted_gram
 
 __all__ = ["solve_subspace"]
 
@@ -32,22 +27,19 @@ _logger = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
-_COLUMNS, _COLUMNS_LARGE, _LARGE = 48, 12, 200_000  # columns of V kept; fewer from `_LARGE` on
-_FIRST_BLOCK = 4  # random columns of a cold start
-_WARM_BLOCK = 2  # random columns beside a start that was given
-_KRYLOV_STEPS = 2  # steps of P⁻¹H on the random columns before the first reduced problem
+_COLUMNS = 48  # of V kept; memory is about twice that many vectors
+_COLUMNS_LARGE = 12  # of V kept where a vector is large
+_FIRST_BLOCK = 3  # random columns of a cold start
+_KRYLOV_STEPS = 2  # steps of P⁻¹H on them before the first reduced problem
+_EXTRA, _EXTRA_LARGE = 4, 2  # new columns an iteration beyond those of E
 _PARTICIPATING = 0.4  # Ritz values above this part of the largest enter the reduced problem
 _USEFUL = 1e-3  # below this part none does
 _MOST_PARTICIPANTS = 20
 _REDUCED_WORK = 1e10  # d·n², n = m(m+1)/2, that one Newton step on m participants may cost
-_NEAR = 1.2  # Ritz values from here on may become critical (critical is 2)
-_EXTRA, _EXTRA_LARGE = 4, 2  # new columns an iteration beyond those of E
-_ASSUMED_COMPLEMENT = 1.5  # guess of λ_max on the complement while it is not bounded
-_DEPENDENT = 1e-10
 _VANISHING = 1e-9  # eigenvalues of Y below this, relative, are dropped
 _SMALLEST = 1e-10  # smallest p, relative to its mean
-_SLACK = 0.5  # part of the tolerance that an estimate must reach before a certificate is tried
-_LANCZOS_STEPS = 20  # of the first certificate; doubled in each further one
+_KEPT = 1.5  # Ritz vectors with values above this are of use to a nearby problem
+_MOST_KEPT = 12
 _IDLE = 20  # iterations without a new direction (p may still move) before giving up
 
 
@@ -86,7 +78,7 @@ def solve_subspace(
     Candidate
         Its p and E have been certified.
     """
-    large = problem.d > _LARGE
+    large = problem.d > LARGE
     limit = max_columns or min(problem.d, _COLUMNS_LARGE if large else _COLUMNS)
     extra = _EXTRA_LARGE if large else _EXTRA
     span, p = _begin(problem, start, basis, rng, limit)
@@ -94,27 +86,32 @@ def solve_subspace(
     for iteration in range(1, max_iterations + 1):
         p = _solve_on_span(span, p, certifier.tol)
         rank = span.C.shape[1]
-        if span.columns + rank + extra > span.capacity:
-            _restart(span, p, max(rank, min(limit // 2, span.capacity - rank - extra)))
-        added, bound = _expand(span, p, certifier.tol, extra)
-        dual = span.dual_value()
-        estimate = _estimated_gap(problem, p, dual, bound)
+        if span.columns + rank + extra > limit:
+            span.restart(p, max(rank, min(limit // 2, limit - rank - extra)))
+        added, estimate = expand(span, p, certifier.tol, extra)
         _logger.debug(
             "subspace %d: %d products, %d columns, rank %d, estimated gap %.3g",
             *(iteration, problem.hessian.products, span.columns, span.C.shape[1], estimate),
         )
-        left = max_products - problem.hessian.products - _LANCZOS_STEPS
-        promising = estimate <= _SLACK * certifier.tol
+        left = max_products - problem.hessian.products - LANCZOS_STEPS
         idle = idle + 1 if added == 0 else 0
-        if promising or left <= 0 or idle > _IDLE or iteration == max_iterations:
-            steps = int(min(_LANCZOS_STEPS * 2**attempts, max(left, 0) + _LANCZOS_STEPS))
-            _certify(certifier, span, p, dual, steps)
+        last = left <= 0 or idle > _IDLE or iteration == max_iterations
+        if last or good_enough(estimate, certifier.tol):
+            steps = int(min(LANCZOS_STEPS * 2**attempts, max(left, 0) + LANCZOS_STEPS))
+            close(certifier, span, p, steps, 0 if left <= 0 else extra)
             attempts += 1
             if certifier.done or left <= 0 or idle > _IDLE:
                 break
     E = np.zeros((problem.d, 0)) if certifier.best is None else certifier.best.E
     note = _note(idle, iteration, max_iterations)
-    return Candidate(p, E, iteration, note, idle > _IDLE, span.V.copy())
+    return Candidate(p, E, iteration, note, idle > _IDLE, _basis(span, p))
+
+
+def _basis(span: Span, p: Array) -> Array:
+    """Nearly critical directions, for a warm start."""
+    ritz, _ = span.ritz(p)
+    near = (ritz.values >= _KEPT) & (np.arange(span.columns) < _MOST_KEPT)
+    return span.V @ ritz.T[:, near]
 
 
 def _note(idle: int, iteration: int, max_iterations: int) -> str:
@@ -122,17 +119,6 @@ def _note(idle: int, iteration: int, max_iterations: int) -> str:
         return "no residual was left outside the span"
     budget = "iterations" if iteration == max_iterations else "products"
     return f"the {budget} allowed were spent"
-
-
-def _restart(span: Span, p: Array, count: int) -> None:
-    """Keep range(E) and the Ritz vectors of the largest Ritz values beside it."""
-    ritz, gram = span.ritz(p)
-    others = ritz.T[:, _share_of_E(span, gram, ritz.T) < 0.5]
-    kept = np.hstack([span.C, others[:, : max(count - span.C.shape[1], 0)]])
-    factor = np.linalg.cholesky(gram)
-    axes, weights, _ = np.linalg.svd(factor.T @ kept, full_matrices=False)
-    axes = axes[:, weights > _DEPENDENT * weights.max(initial=0.0)]
-    span.keep(scipy.linalg.solve_triangular(factor.T, axes), gram)
 
 
 def _begin(
@@ -149,13 +135,11 @@ def _begin(
         if basis is not None:
             span.append(basis.copy(), np.ones(problem.d))
         p = np.sqrt(problem.c**2 + 0.5 * _row_squares(span.W @ span.C))
-        added = min(_WARM_BLOCK, problem.d - span.columns)
-        span.extend(rng.standard_normal((problem.d, added)))
-    else:
-        added = min(_FIRST_BLOCK, problem.d)
-        span.extend(rng.standard_normal((problem.d, added)))
-        # rows of H are as long as those of HV for Gaussian V, on average
-        p = np.sqrt(problem.c**2 + _row_squares(span.W) / max(added, 1))
+        return span, _floored(problem, p)
+    added = min(_FIRST_BLOCK, problem.d)
+    span.extend(rng.standard_normal((problem.d, added)))
+    # rows of H are as long as those of HV for Gaussian V, on average
+    p = np.sqrt(problem.c**2 + _row_squares(span.W) / max(added, 1))
     p = _floored(problem, p)
     for _ in range(_KRYLOV_STEPS):
         if added:
@@ -199,75 +183,6 @@ def _participants(span: Span, ritz: Ritz, p: Array) -> NDArray[np.bool_]:
     most = min(max(affordable - 1, 1), _MOST_PARTICIPANTS)
     take[np.flatnonzero(take)[most:]] = False
     return take
-
-
-def _expand(span: Span, p: Array, tol: float, extra: int) -> tuple[int, float]:
-    """Add F = P⁻¹HE/2 and residuals of other near-critical Ritz vectors; E becomes F.
-
-    Returns the number of new columns, and a bound on λ_max(P⁻¹H) that guesses the complement.
-    """
-    ritz, gram = span.ritz(p)
-    rank = span.C.shape[1]
-    near = (ritz.values >= _NEAR) & (np.arange(span.columns) < rank + 2 * extra)
-    close = Ritz(ritz.values[near], ritz.T[:, near])
-    squares = span.residual_gram(close, p)
-    bound = deflated_bound(np.diag(close.values), squares, _ASSUMED_COMPLEMENT)
-    # Ritz vectors outside E that may still turn out critical
-    potential = close.values + np.diagonal(squares) / (2 - _ASSUMED_COMPLEMENT)
-    open_ = (potential > 2 * (1 + 0.1 * tol)) & (_share_of_E(span, gram, close.T) < 0.5)
-    open_[np.flatnonzero(open_)[extra:]] = False
-    chosen = Ritz(close.values[open_], close.T[:, open_])
-    added, coefficients = span.append(_directions(span, chosen, p), p)
-    span.C = coefficients[:, :rank]
-    return added, bound
-
-
-def _directions(span: Span, chosen: Ritz, p: Array) -> Array:
-    """F = P⁻¹HE/2 and the residuals of chosen Ritz vectors, side by side."""
-    rank = span.C.shape[1]
-    block = np.empty((len(p), rank + len(chosen.values)), order="F")
-    for rows in row_blocks(len(p)):
-        block[rows, :rank] = 0.5 * (span.W[rows] @ span.C) / p[rows, None]
-        block[rows, rank:] = span.residual(chosen, p, rows)
-    return block
-
-
-def _share_of_E(span: Span, gram: Array, T: Array) -> Array:
-    """Squared cosine between each Ritz vector V·T and the range of E, in the P-metric."""
-    if not span.C.shape[1]:
-        return np.zeros(T.shape[1])
-    weights, axes = np.linalg.eigh(span.C.T @ gram @ span.C)
-    kept = weights > _DEPENDENT * weights[-1]
-    range_of_E = span.C @ (axes[:, kept] / np.sqrt(weights[kept]))
-    return _row_squares(T.T @ gram @ range_of_E)
-
-
-def _estimated_gap(problem: StationaryProblem, p: Array, dual: float, bound: float) -> float:
-    scaled = np.maximum(max(bound, 0.0) / 2 * p, problem.c)
-    return relative_gap(problem.primal_value(scaled), dual)
-
-
-def _certify(certifier: Certifier, span: Span, p: Array, dual: float, max_steps: int) -> None:
-    """Certify p and E; what the random start found beyond the span joins it."""
-    E = span.V @ span.C
-    nothing = 2 * float(certifier.problem.c.sum())
-    if dual < nothing:
-        E, dual = E[:, :0], nothing
-    near = int((span.ritz(p)[0].values >= _NEAR).sum())
-    _restart(span, p, max(near, span.C.shape[1], 1))
-    capacity = span.capacity
-    span.resize(span.columns)
-    certificate = certifier.certify(
-        p, E, basis=span.V, products=span.W, max_steps=max_steps, dual=dual
-    )
-    if certifier.done or certificate.bound is None or certificate.bound.steps == 0:
-        return
-    span.resize(capacity)
-    root = np.sqrt(p)
-    x = certificate.bound.vector / root
-    # the recurrence knows A on the complement of Q; QᵀAv comes from W
-    Hx = root * certificate.bound.product + p * (span.V @ (span.W.T @ x))
-    span.extend(x[:, None], Hx[:, None])
 
 
 def _floored(problem: StationaryProblem, p: Array) -> Array:

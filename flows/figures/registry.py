@@ -12,10 +12,10 @@ import re
 from collections.abc import Mapping
 
 from flows._errors import InvalidArgumentError
-from flows.figures import summaries
+from flows.figures import learning_rates, overviews, summaries
 from flows.figures.experiment import Figure
 
-_MODULES = (summaries,)
+_MODULES = (overviews, learning_rates, summaries)
 
 #: Every figure by its name.
 FIGURES: Mapping[str, Figure] = {

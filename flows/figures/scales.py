@@ -12,9 +12,9 @@ The **small** scale is for two cores and a few minutes:
   within a few steps otherwise); sequences of half the length;
 * a quarter of every width and number of heads (but at least 2 heads), half of every depth,
   rounded up;
-* 400 steps, with the smallest learning rate of 1, 2, 5 × 10^k at which the optimizer meets the
-  edge of stability in the first half of them (where the edge lies depends on all of the above);
-  these are listed in :mod:`flows.figures.settings`, and found by ``python -m bench.small_scale``.
+* 400 steps, with a learning rate of 1, 2 or 5 × 10^k at which the optimizer meets the edge of
+  stability in the first half of them (where the edge lies depends on all of the above); they are
+  listed in :mod:`flows.figures.settings`, and checked by ``python -m bench.small_scale``.
 
 Both are in float32, as in the paper.
 """

@@ -72,9 +72,9 @@ _SMALL_LR: dict[str, dict[str, tuple[float, float]]] = {
         "mlp": (0.1, 0.2),
         "cnn": (0.5, 0.5),
         "resnet": (0.2, 0.2),
-        "vit": (0.2, 0.2),
-        "gpt": (0.2, 0.2),
-        "rnn": (0.5, 0.5),
+        "vit": (0.2, 0.1),
+        "gpt": (0.2, 0.1),
+        "rnn": (0.1, 0.1),
         "lstm": (0.5, 0.5),
     },
     "rmsprop-norm": {
@@ -92,8 +92,8 @@ _SMALL_LR: dict[str, dict[str, tuple[float, float]]] = {
         "resnet": (5e-4, 5e-4),
         "vit": (5e-4, 5e-4),
         "gpt": (5e-4, 5e-4),
-        "rnn": (5e-4, 5e-4),
-        "lstm": (5e-4, 5e-4),
+        "rnn": (1e-3, 1e-3),
+        "lstm": (1e-3, 1e-3),
     },
 }
 

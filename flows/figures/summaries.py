@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from flows.figures.experiment import METHODS, Experiment, Figure
 from flows.figures.scales import PAPER_SIZES
+from flows.plots import METHOD_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
     from flows.runner import Run
 
-METHOD_NAMES = {"gd": "Gradient descent", "rmsprop-norm": "RMSProp-Norm", "rmsprop": "RMSProp"}
 MODEL_NAMES = {
     "mlp": "MLP",
     "cnn": "CNN",

@@ -4,12 +4,25 @@ import subprocess
 import sys
 import textwrap
 
+import numba
 import numpy as np
 import pytest
 
 from ccpsolve import _lapack
 
 SIZES = [1, 2, 5, 16, 17, 40]
+
+
+def from_python(kernel):
+    """Wrap a kernel, which has no code for calls from Python."""
+    return numba.njit(lambda *arguments: kernel(*arguments))
+
+
+cholesky_factor = from_python(_lapack.cholesky_factor)
+cholesky_solve = from_python(_lapack.cholesky_solve)
+lu_factor, lu_solve = from_python(_lapack.lu_factor), from_python(_lapack.lu_solve)
+eigh_rows, eigh_workspace_sizes = from_python(_lapack.eigh_rows), _lapack.eigh_workspace_sizes
+gemm, gemv = from_python(_lapack.gemm), from_python(_lapack.gemv)
 
 
 def positive_definite(rng, n):
@@ -39,8 +52,8 @@ def test_cholesky_solves(n):
     rng = np.random.default_rng(n)
     a, b = positive_definite(rng, n), rng.standard_normal(n)
     factor, x = a.copy(), b.copy()
-    assert _lapack.cholesky_factor(factor)
-    _lapack.cholesky_solve(factor, x)
+    assert cholesky_factor(factor)
+    cholesky_solve(factor, x)
     np.testing.assert_allclose(a @ x, b, rtol=0, atol=1e-11 * np.linalg.norm(b) * np.linalg.cond(a))
     np.testing.assert_allclose(np.tril(factor) @ np.tril(factor).T, a, atol=1e-12 * np.abs(a).max())
 
@@ -50,7 +63,7 @@ def test_cholesky_solves(n):
 def test_cholesky_refuses_what_is_not_positive_definite(n, bad):
     a = positive_definite(np.random.default_rng(n), n)
     a[-1, -1] = bad
-    assert not _lapack.cholesky_factor(a)
+    assert not cholesky_factor(a)
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -58,8 +71,8 @@ def test_lu_solves_unsymmetric_systems(n):
     rng = np.random.default_rng(n)
     a, b = rng.standard_normal((n, n)) + 3 * np.eye(n), rng.standard_normal(n)
     factor, x, pivots = a.copy(), b.copy(), np.empty(n, np.int32)
-    assert _lapack.lu_factor(factor, pivots)
-    _lapack.lu_solve(factor, pivots, x)
+    assert lu_factor(factor, pivots)
+    lu_solve(factor, pivots, x)
     np.testing.assert_allclose(a @ x, b, atol=1e-12 * np.linalg.cond(a))
 
 
@@ -68,8 +81,8 @@ def test_lu_solves_unsymmetric_systems(n):
 def test_eigenvectors_are_rows(k, kind):
     z = symmetric(np.random.default_rng(k), k, kind)
     rows, values = z.copy(), np.empty(k)
-    size, integer_size = _lapack.eigh_workspace_sizes(k)
-    assert _lapack.eigh_rows(rows, values, np.empty(size), np.empty(integer_size, np.int32))
+    size, integer_size = eigh_workspace_sizes(k)
+    assert eigh_rows(rows, values, np.empty(size), np.empty(integer_size, np.int32))
     assert np.all(np.diff(values) >= 0)
     np.testing.assert_allclose(rows @ rows.T, np.eye(k), atol=1e-13)
     np.testing.assert_allclose(rows.T * values @ rows, z, atol=1e-14 * np.abs(z).max() * k)
@@ -78,8 +91,8 @@ def test_eigenvectors_are_rows(k, kind):
 @pytest.mark.parametrize("k", [2, 5, 30])
 def test_eigenvalues_of_nan_are_refused_or_nan(k):
     values = np.empty(k)
-    size, integer_size = _lapack.eigh_workspace_sizes(k)
-    found = _lapack.eigh_rows(
+    size, integer_size = eigh_workspace_sizes(k)
+    found = eigh_rows(
         np.full((k, k), np.nan), values, np.empty(size), np.empty(integer_size, np.int32)
     )
     assert not found or np.isnan(values).any()
@@ -96,14 +109,14 @@ def test_products(size, transpose_a, transpose_b):
     expected = 2.0 * a @ b + 0.5 * c
     a = np.ascontiguousarray(a.T) if transpose_a else a
     b = np.ascontiguousarray(b.T) if transpose_b else b
-    _lapack.gemm(transpose_a, transpose_b, 2.0, a, b, 0.5, c)
+    gemm(transpose_a, transpose_b, 2.0, a, b, 0.5, c)
     np.testing.assert_allclose(c, expected, atol=1e-12)
 
 
 def test_matrix_vector_product():
     rng = np.random.default_rng(0)
     a, x, y = rng.standard_normal((20, 30)), rng.standard_normal(30), np.empty(20)
-    _lapack.gemv(a, x, y)
+    gemv(a, x, y)
     np.testing.assert_allclose(y, a @ x, atol=1e-13)
 
 

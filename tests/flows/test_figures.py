@@ -22,6 +22,7 @@ from flows.figures import (
     registry,
     reproduce,
 )
+from flows.figures.reproduce import run_experiment
 from flows.figures.scales import PAPER_SIZES, problem
 from flows.figures.settings import settings
 from flows.figures.summaries import draw
@@ -202,6 +203,42 @@ class TestReproduce:
             reproduce("tiny", tmp_path, missing)
         assert runs == []
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Return a short run that ends at the edge of stability."""
+    experiment = Experiment("gd", "mlp", "mse", overrides={"steps": 8, "lr": 0.3})
+    return run_experiment(experiment, tmp_path_factory.mktemp("run"), Conditions())
+
+
+class TestDrawings:
+    def test_overview(self, run):
+        figure = FIGURES["gd-mse"]
+        drawing = figure.draw(figure, [run] * len(figure.experiments))
+        assert len(drawing.axes) == 3 * 6
+        titles = [axes.get_title(loc="left") for axes in drawing.axes]
+        assert titles[:6] == ["CNN", "ResNet", "ViT", "GPT", "RNN", "MLP"]
+        assert not any(titles[6:])
+        assert all(axes.get_legend() is None for axes in drawing.axes)
+        (legend,) = drawing.legends
+        labels = [text.get_text() for text in legend.get_texts()]
+        assert len(set(labels)) == len(labels)
+        assert {"optimizer", "central flow", "stable flow"} <= set(labels)
+
+    def test_learning_rates(self, run):
+        figure = FIGURES["gd-mlp-mse-lrs"]
+        drawing = figure.draw(figure, [run] * 3)
+        sharpness, loss, distance = drawing.axes
+        (edge, *_), flow = sharpness.get_lines(), run.dataset.sel(process="central")
+        assert edge.get_ydata()[0] == pytest.approx(2 / 0.3)
+        drawn = [line.get_ydata() for line in sharpness.get_lines() if len(line.get_ydata()) == 9]
+        np.testing.assert_allclose(drawn[0], flow.effective_sharpness[:, 0] / 0.3)
+        assert len(loss.get_lines()) == len(distance.get_lines()) == 6
+
+    def test_learning_rates_are_those_of_the_site(self):
+        rates = [e.settings("paper").lr for e in FIGURES["gd-vit-mse-lrs"].experiments]
+        assert rates == [0.04, 0.02, 0.01]
 
 
 class TestCommand:

@@ -201,6 +201,24 @@ def test_schedule_that_is_not_positive():
         flows.GD(lambda t: 1.0 - t).lr(2.0)
 
 
+@pytest.mark.parametrize("bias_correction", [False, True])
+def test_dead_weight_with_eps_is_no_nan(bias_correction):
+    # √ν has no derivative at 0: the flow stopped for NaN where a weight had no gradient ever.
+    w0 = torch.tensor([0.0, 1.0, 1.0], dtype=torch.float64)
+    objective = flows.Objective.from_function(
+        lambda w: (2 + w[0]) * w[1] ** 2 / 2 - w[0] + 0 * w[2], w0
+    )
+    method = flows.RMSProp(0.5, 0.9, eps=1e-3, bias_correction=bias_correction)
+    nu = torch.tensor([0.3, 1.0, 0.0], dtype=torch.float64)
+    run = flows.run(
+        objective, method, steps=3, processes=["central"], start=Start(w0, nu, 50), save_weights=3
+    )
+    assert "stopped_central" not in run.dataset.attrs
+    assert run.dataset.critical.max() > 0
+    assert run.weights("central", 3)[2] == 1.0
+    assert run.state("central", 3)[2] == 0.0
+
+
 def test_dead_weight_without_eps_is_named():
     objective = flows.Objective.from_function(
         lambda w: w[0] ** 2, torch.ones(2, dtype=torch.float64)

@@ -46,6 +46,14 @@ def test_preflight_passes(name: str, loss: str, dtype: torch.dtype) -> None:
         assert report.tolerance == {torch.float64: 1e-6, torch.float32: 5e-3}[dtype]
 
 
+@pytest.mark.parametrize("name", ["mlp", "cnn", "resnet", "vit", "gpt"])
+def test_preflight_passes_with_beta_gelu(name: str) -> None:
+    """The activation of the paper that torch does not have."""
+    beta_gelu = {"activation": "beta-gelu", "activation_beta": 2.0}
+    L = objective(name, task(name), model=beta_gelu)
+    assert L.check(somewhere(L)).tolerance == 1e-6
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_float32_agrees_with_float64(name: str) -> None:
     double = objective(name, task(name))

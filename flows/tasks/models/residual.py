@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -20,6 +21,7 @@ from flows.tasks.models._building import (
 
 _STAGES = 3
 _SMALLEST_SIDE = 4  # it is halved at the start of every stage but the first
+_POOL = 4
 
 _convolution = partial(nn.Conv2d, kernel_size=3, padding=1, bias=False)
 
@@ -31,7 +33,7 @@ class ResidualBlock(nn.Module):
     ----------
     before, after : int
         Channels of the input and of the output. If they differ, the sides are halved, and the
-        shortcut is a normalised 1×1 convolution; otherwise it is the identity.
+        shortcut is a normalised 3×3 convolution; otherwise it is the identity.
     groups : int
         Groups of channels that are normalised together, in every example by itself.
     scale : float
@@ -61,8 +63,7 @@ class ResidualBlock(nn.Module):
         self.shortcut: nn.Module = nn.Identity()
         if before != after:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(before, after, kernel_size=1, stride=stride, bias=False),
-                nn.GroupNorm(groups, after),
+                _convolution(before, after, stride=stride), nn.GroupNorm(groups, after)
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -84,8 +85,9 @@ def resnet(
 
     A 3×3 convolution and the activation; three stages of ``depth`` residual blocks with
     ``width``, ``2·width`` and ``4·width`` channels, the sides halved before the last two; the
-    average over all pixels; Linear. As in the paper's code, the normalisation is by ``width``
-    groups of channels in each example, the residual branches are scaled by
+    average over squares of 4×4 pixels (or all, if they are fewer); Linear. As in the paper's
+    code, the normalisation is by ``width`` groups of channels in each example, the shortcuts
+    between stages are convolutions of 3×3 pixels, the residual branches are scaled by
     1/√(number of blocks) and start at zero, and so does the readout.
 
     Parameters
@@ -128,12 +130,16 @@ def resnet(
     >>> resnet(task, width=4)(task.inputs).shape
     torch.Size([30, 10])
     """
-    channels, _, _ = require_images("resnet", task, side=_SMALLEST_SIDE)
+    channels, *sides = require_images("resnet", task, side=_SMALLEST_SIDE)
     check_integer("width", width, 1)
     check_integer("depth", depth, 1)
     require_scale("readout_scale", readout_scale)
     make_activation = activation_maker(activation, activation_beta)
     scale = (_STAGES * depth) ** -0.5
+    # A stage that halves the side rounds up, the average rounds down.
+    last = [-(-side // 2 ** (_STAGES - 1)) for side in sides]
+    pool = [min(_POOL, side) for side in last]
+    squares = math.prod(side // size for side, size in zip(last, pool, strict=True))
     widths = [width, *(width * 2**stage for stage in range(_STAGES) for _ in range(depth))]
 
     def build() -> nn.Module:
@@ -141,10 +147,11 @@ def resnet(
             ResidualBlock(before, after, width, scale, make_activation)
             for before, after in pairwise(widths)
         ]
-        readout = nn.Linear(widths[-1], task.outputs)
+        readout = nn.Linear(widths[-1] * squares, task.outputs)
         scale_readout(readout, readout_scale)
         stem = (_convolution(channels, width), make_activation())
-        model = nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), readout)
+        average = nn.AvgPool2d((pool[0], pool[1]))
+        model = nn.Sequential(*stem, *blocks, average, nn.Flatten(), readout)
         for module in model.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

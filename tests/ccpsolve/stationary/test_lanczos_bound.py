@@ -76,11 +76,17 @@ def test_target_stops_early():
     assert 1.3 <= found.value <= 1.6
 
 
-def test_ritz_vector_and_its_product():
+@pytest.mark.parametrize("keep", [1, 5, 12, 20])
+def test_ritz_vectors_and_their_products(keep):
     spectrum = SPECTRA["outlier"]
-    found = bound(spectrum, 0, 12, 1e-6)
-    np.testing.assert_allclose(spectrum * found.vector, found.product, atol=1e-12)
-    assert found.vector @ found.product == pytest.approx(found.estimate, rel=1e-12)
+    found = bound(spectrum, 0, 12, 1e-6, keep=keep)
+    kept = min(keep, 12)
+    assert found.vectors.shape == (200, kept)
+    np.testing.assert_allclose(spectrum[:, None] * found.vectors, found.products, atol=1e-12)
+    np.testing.assert_allclose(found.vectors.T @ found.vectors, np.eye(kept), atol=1e-12)
+    ritz = np.diag(found.vectors.T @ found.products)
+    assert ritz[0] == pytest.approx(found.estimate, rel=1e-12)
+    assert (np.diff(ritz) < 0).all()
 
 
 def test_deflation_bounds_the_complement():

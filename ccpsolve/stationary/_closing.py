@@ -1,0 +1,132 @@
+"""The certificate of the subspace method, and the products that complete it.
+
+A Lanczos run from a random start bounds λ_max on the complement of the Ritz vectors that are large.
+Its vectors come with their products, so they join the span. The bound stays valid while p does not
+change: if it is below 2 but not low enough, residuals are added to the span until the two together
+prove the gap (`open_combinations`), which takes a few products where a longer Lanczos run or a new
+one takes dozens.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccpsolve.stationary._certificate import positive
+from ccpsolve.stationary._certifier import Certifier
+from ccpsolve.stationary._expansion import open_combinations, residual_block
+from ccpsolve.stationary._lanczos_bound import EigenvalueBound
+from ccpsolve.stationary._span import Span
+
+__all__ = ["LANCZOS_STEPS", "LARGE", "close"]
+
+_logger = logging.getLogger(__name__)
+
+Array = NDArray[np.float64]
+
+LANCZOS_STEPS = 20  # of the first certificate
+LARGE = 200_000  # from this d on few vectors are kept
+_DEFLATED = 0.8  # Ritz vectors with values above this are kept out of the Lanczos run
+_KEPT_LARGE = 2  # Lanczos vectors that join a span of long vectors
+_COMFORTABLE = 1.8  # complement bounds below this are better completed than lowered
+_USEFUL = 1.98  # above this a bound on the complement proves nothing
+_ROUNDS = 10
+
+
+def close(certifier: Certifier, span: Span, p: Array, steps: int, extra: int) -> None:
+    """Certify p and E = V·C; the verdict is ``certifier.done``.
+
+    Parameters
+    ----------
+    certifier : Certifier
+        Judge.
+    span : Span
+        Rotated, and enlarged by all that has been seen.
+    p : ndarray, shape (d,)
+        Candidate.
+    steps : int
+        Lanczos steps allowed.
+    extra : int
+        Columns that a round of completion may add.
+    """
+    problem, tol = span.problem, certifier.tol
+    p = positive(problem, p, tol)
+    C, dual = span.dual_point()
+    E = span.V @ C
+    nothing = 2 * float(problem.c.sum())
+    if dual < nothing:
+        E, dual = E[:, :0], nothing
+    large = problem.d > LARGE
+    capacity = span.capacity
+    deflated = _to_ritz_vectors(span, p, large)
+    certificate = certifier.certify(
+        p,
+        E,
+        dual=dual,
+        basis=span.V,
+        products=span.W,
+        deflated=deflated,
+        max_steps=steps,
+        comfortable=_COMFORTABLE if extra else -np.inf,
+        keep=_KEPT_LARGE if large else steps,
+    )
+    bound = certificate.bound
+    if certifier.done or bound is None or bound.steps == 0:
+        return
+    del certificate
+    bound = _join(span, p, bound, deflated)
+    _complete(certifier, span, p, E, dual, bound, extra)
+    if span.capacity < capacity:
+        span.resize(capacity)
+
+
+def _complete(
+    certifier: Certifier,
+    span: Span,
+    p: Array,
+    E: Array,
+    dual: float,
+    bound: EigenvalueBound,
+    extra: int,
+) -> None:
+    """Add residuals until the span and the bound on its complement prove the gap."""
+    tol = certifier.tol
+    for _ in range(_ROUNDS):
+        certifier.certify(p, E, dual=dual, basis=span.V, products=span.W, complement=bound)
+        ritz, _ = span.ritz(p)
+        critical = ritz.values[0] > 2 * (1 + tol)  # the span had missed it: p must change
+        if certifier.done or critical or bound.value > _USEFUL or not extra:
+            return
+        axes = open_combinations(ritz, span.residual_gram(ritz, p), bound.value, tol)
+        added, _ = span.append(residual_block(span, p, ritz, axes[:, :extra], span.C[:, :0]), p)
+        _logger.debug("closing: %d columns, complement %.4g", added, bound.value)
+        if not added:
+            return
+
+
+def _to_ritz_vectors(span: Span, p: Array, few: bool) -> int:
+    """Rotate the span to Ritz vectors and count the large ones; keep those only if ``few``."""
+    if few:
+        ritz, _ = span.ritz(p)
+        span.restart(p, max(int((ritz.values >= _DEFLATED).sum()), span.C.shape[1], 1))
+    ritz, gram = span.ritz(p)
+    span.keep(ritz.T, gram)
+    if few:
+        span.resize(span.columns)
+    return int((ritz.values >= _DEFLATED).sum())
+
+
+def _join(span: Span, p: Array, bound: EigenvalueBound, deflated: int) -> EigenvalueBound:
+    """Add Lanczos vectors: their products are known up to what the deflation took away.
+
+    Returns the bound without them.
+    """
+    root = np.sqrt(p)[:, None]
+    vectors = bound.vectors / root
+    products = root * bound.products
+    products += p[:, None] * (span.V[:, :deflated] @ (span.W[:, :deflated].T @ vectors))
+    bound = bound.without_vectors()
+    span.extend(vectors, products)
+    return bound

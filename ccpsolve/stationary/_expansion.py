@@ -1,0 +1,128 @@
+r"""Which directions the subspace method spends its products on.
+
+On the span, Q = P^{1/2}V T holds the Ritz vectors of A = P^{-1/2}HP^{-1/2}, with values Θ and
+residuals R. If A is at most u on the complement, λ_max(A) ≤ 2 is proved by
+``M = Θ + RᵀR/(2 − u) ⪯ 2I`` (a Schur complement). The eigenvectors of M above 2 say which
+combinations of residuals stand in the way: Ritz vectors of a Krylov space have nearly parallel
+residuals, so that each alone may look harmless when together they are not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccpsolve.stationary._certificate import relative_gap
+from ccpsolve.stationary._lanczos_bound import deflated_bound
+from ccpsolve.stationary._problem import StationaryProblem
+from ccpsolve.stationary._span import Ritz, Span, row_blocks
+
+__all__ = ["expand", "good_enough", "open_combinations", "residual_block"]
+
+Array = NDArray[np.float64]
+
+_NEAR = 1.2  # Ritz values from here on may become critical (critical is 2)
+_MOST_NEAR = 12
+_ASSUMED_COMPLEMENT = 1.5  # guess of λ_max on the complement while it is not bounded
+_OPEN = 0.1  # part of the tolerance by which λ_max may exceed 2
+_FROM_E = 0.25  # part of the tolerance that the residual of E may cost
+_SLACK = 0.5  # part of the tolerance that an estimate must reach before a certificate is tried
+
+
+def good_enough(estimate: float, tol: float) -> bool:
+    """Whether an estimated gap deserves a certificate."""
+    return estimate <= _SLACK * tol
+
+
+def expand(span: Span, p: Array, tol: float, extra: int) -> tuple[int, float]:
+    """Add F = P⁻¹HE/2, and residuals that keep λ_max(P⁻¹H) from being bounded.
+
+    Each is left out where the tolerance does not need it. Where F is added, E becomes F, which
+    satisfies the dual constraint ‖F_i‖² ≤ ½ by itself: a lower bound without further products.
+
+    Parameters
+    ----------
+    span : Span
+        With E = V·C of the reduced problem.
+    p : ndarray, shape (d,)
+        Preconditioner of the reduced problem.
+    tol : float
+        Relative gap aimed at.
+    extra : int
+        Columns allowed beside F.
+
+    Returns
+    -------
+    added : int
+        New columns.
+    estimate : float
+        Relative gap of p and E if the complement is as guessed.
+    """
+    problem = span.problem
+    ritz, gram = span.ritz(p)
+    near = (ritz.values >= _NEAR) & (np.arange(span.columns) < _MOST_NEAR)
+    ritz = Ritz(ritz.values[near], ritz.T[:, near])
+    squares = span.residual_gram(ritz, p)
+    bound = _guessed_bound(ritz.values, squares)
+    dual = span.dual_point()[1]
+    estimate = _gap(problem, p, dual, bound)
+    if good_enough(estimate, tol):
+        return 0, estimate
+    of_E = span.share_of_E(gram, ritz.T) >= 0.5
+    others = Ritz(ritz.values[~of_E], ritz.T[:, ~of_E])
+    axes = open_combinations(others, squares[np.ix_(~of_E, ~of_E)], _ASSUMED_COMPLEMENT, tol)
+    axes = axes[:, :extra]
+    bound_of_E = _guessed_bound(ritz.values[of_E], squares[np.ix_(of_E, of_E)])
+    improve_E = not axes.shape[1] or _gap(problem, p, dual, bound_of_E) > _FROM_E * tol
+    rank = span.C.shape[1] if improve_E else 0
+    block = residual_block(span, p, others, axes, span.C[:, :rank])
+    added, coefficients = span.append(block, p)
+    if improve_E:
+        span.C = coefficients[:, :rank]
+    return added, _gap(problem, p, span.dual_point()[1], bound)
+
+
+def open_combinations(ritz: Ritz, squares: Array, complement: float, tol: float) -> Array:
+    """Find the eigenvectors of M = Θ + RᵀR/(2 − u) above 2, largest first.
+
+    Parameters
+    ----------
+    ritz : Ritz
+        m Ritz pairs.
+    squares : ndarray, shape (m, m)
+        RᵀR.
+    complement : float
+        u < 2.
+    tol : float
+        Relative gap aimed at.
+
+    Returns
+    -------
+    ndarray, shape (m, j)
+        Orthonormal columns.
+    """
+    if not len(ritz.values):
+        return np.zeros((0, 0))
+    values, axes = np.linalg.eigh(np.diag(ritz.values) + squares / (2 - complement))
+    return axes[:, np.flatnonzero(values > 2 * (1 + _OPEN * tol))[::-1]]
+
+
+def residual_block(span: Span, p: Array, ritz: Ritz, axes: Array, C: Array) -> Array:
+    """P⁻¹HE/2 for E = V·C, and combinations of the residuals of Ritz vectors, side by side."""
+    rank = C.shape[1]
+    block = np.empty((len(p), rank + axes.shape[1]), order="F")
+    for rows in row_blocks(len(p)):
+        block[rows, :rank] = 0.5 * (span.W[rows] @ C) / p[rows, None]
+        if axes.shape[1]:
+            block[rows, rank:] = span.residual(ritz, p, rows) @ axes
+    return block
+
+
+def _guessed_bound(values: Array, squares: Array) -> float:
+    return deflated_bound(np.diag(values), squares, _ASSUMED_COMPLEMENT)
+
+
+def _gap(problem: StationaryProblem, p: Array, dual: float, bound: float) -> float:
+    """Relative gap if λ_max(P⁻¹H) ≤ bound."""
+    scaled = np.maximum(max(bound, 0.0) / 2 * p, problem.c)
+    return relative_gap(problem.primal_value(scaled), dual)
