@@ -33,7 +33,17 @@ from ccpsolve._solve import solve_problem
 from ccpsolve._symmetric import psd_part
 from ccpsolve.testing import FAMILIES, KnownProblem, family_problem
 
-__all__ = ["FURTHER", "USUAL", "Answer", "Draw", "check", "draws", "main", "natural_residual"]
+__all__ = [
+    "FURTHER",
+    "USUAL",
+    "Answer",
+    "Draw",
+    "check",
+    "draws",
+    "failure_of",
+    "main",
+    "natural_residual",
+]
 
 FURTHER = ("extreme_scales", "few_weights", "indefinite_by_rounding", "everything")
 USUAL = tuple(name for name in FAMILIES if name not in FURTHER)
@@ -119,7 +129,7 @@ def check(draw: Draw) -> Answer:
         seconds,
         "",
     )
-    return Answer(**{**vars(answer), "failure": _failure(answer)})
+    return Answer(**{**vars(answer), "failure": failure_of(answer)})
 
 
 def _error(
@@ -141,7 +151,8 @@ def _norm_and_condition(problem: ConeComplementarityProblem) -> tuple[float, flo
     return norm * unit, norm / values[0] if values[0] > 0.0 else np.inf
 
 
-def _failure(answer: Answer) -> str:
+def failure_of(answer: Answer) -> str:
+    """Say what is wrong with an answer, in a few words; nothing where all is well."""
     if answer.status != Status.SOLVED.name:
         return f"status {answer.status}"
     if not answer.residual <= _RESIDUAL:

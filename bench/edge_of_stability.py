@@ -30,7 +30,7 @@ from typing import Any
 import torch
 
 import flows
-from bench.edge_of_stability_report import FAILURE, read_row, settings_of, write_report
+from bench.edge_of_stability_report import FAILURE, Row, read_row, settings_of, write_report
 from flows import tasks
 from flows.discrete import Discrete
 from flows.process import Start
@@ -70,7 +70,7 @@ class Cell:
     def task(self) -> dict[str, Any]:
         """Return name and options of data and loss."""
         place = LOSSES.index(self.loss)
-        options = {"loss": self.loss, "examples": _EXAMPLES[self.model][place]}
+        options = {"loss": self.loss, "examples": EXAMPLES[self.model][place]}
         if self.model in _SORTING:
             return {"name": "sorting", **options, **_SORTING[self.model]}
         return {"name": "digits", **options, "label_noise": _LABEL_NOISE[place]}
@@ -78,17 +78,17 @@ class Cell:
     def objective(self, device: str = "cpu") -> flows.Objective:
         """Return the loss of the network, in float32."""
         task = tasks.load(dtype=torch.float32, device=device, **self.task())
-        model = tasks.build_model(self.model, task, **_NETWORK[self.model])
+        model = tasks.build_model(self.model, task, **NETWORK[self.model])
         return flows.Objective(model, task.loss, task.inputs, task.targets)
 
     def settings(self) -> str:
         """Return everything that the run depends on, as text to compare."""
-        return f"{self.optimizer()}, {self.task()}, {_NETWORK[self.model]}, {_STEPS} from {_START}"
+        return f"{self.optimizer()}, {self.task()}, {NETWORK[self.model]}, {_STEPS} from {_START}"
 
 
 #: Examples for mean squared error and for cross-entropy, and the network: as small as the whole
 #: table is affordable, with enough data that cross-entropy is not over before the run is.
-_EXAMPLES: dict[str, tuple[int, int]] = {
+EXAMPLES: dict[str, tuple[int, int]] = {
     "mlp": (100, 200),
     "cnn": (60, 100),
     "resnet": (40, 40),
@@ -96,7 +96,7 @@ _EXAMPLES: dict[str, tuple[int, int]] = {
     "gpt": (40, 60),
     "rnn": (60, 60),
 }
-_NETWORK: dict[str, dict[str, Any]] = {
+NETWORK: dict[str, dict[str, Any]] = {
     "mlp": {"width": 16},
     "cnn": {"width": 4},
     "resnet": {"width": 2},
@@ -205,9 +205,13 @@ def main() -> None:
     with ProcessPoolExecutor(chosen.workers, initializer=torch.set_num_threads, initargs=(1,)) as p:
         for line in p.map(run_cell, todo, itertools.repeat(chosen.out)):
             print(line, flush=True)
+    write_report(chosen.table, rows_of(chosen.out))
+
+
+def rows_of(out: Path) -> list[Row]:
+    """Return a row for every cell of the table, also for those that have not run."""
     every = list(cells(list(METHODS), list(MODELS), list(LOSSES)))
-    rows = [read_row(chosen.out / cell.name, cell) for cell in every]
-    write_report(chosen.table, rows)
+    return [read_row(out / cell.name, cell) for cell in every]
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import flows
 __all__ = ["Row", "read_row", "settings_of", "write_report"]
 
 FAILURE = "failed.json"
+NOT_RUN = "not run"
 STEPS_AT_EDGE = 200
 SMALL_ERROR = 0.03
 HALF = 0.5
@@ -46,6 +47,7 @@ class Row:
     distance_stable: float = math.nan
     predicted_error: float = math.nan
     flow_error: float = math.nan
+    variance_error: float = math.nan
     worst_residual: float = math.nan
     minutes: float = 0.0
     reason: str = ""
@@ -101,7 +103,7 @@ def read_row(folder: Path, cell: Cell) -> Row:
         failure = json.loads((folder / FAILURE).read_text(encoding="utf-8"))
         return Row(*names, reason=failure["reason"], minutes=failure["minutes"])
     if not (folder / "run.nc").exists():
-        return Row(*names, reason="not run")
+        return Row(*names, reason=NOT_RUN)
     dataset = flows.load(folder).dataset
     attributes: dict[str, Any] = dataset.attrs
     stopped = attributes.get("stopped_central") or attributes.get("stopped_discrete", "")
@@ -132,12 +134,13 @@ def _errors(dataset: xr.Dataset) -> dict[str, float]:
     return {
         "predicted_error": scores["predicted_loss_error"],
         "flow_error": scores["flow_loss_error"],
+        "variance_error": scores.get("variance_error", math.nan),
     }
 
 
 _COLUMNS = (
     "network | loss | method | weights | lr | start | steps at the edge | critical | "
-    "distance central / stable | predicted loss | flow's own loss | residual"
+    "distance central / stable | predicted loss | flow's own loss | variance | residual"
 )
 
 
@@ -160,19 +163,21 @@ def _summary(rows: list[Row]) -> str:
         return sum(bool(getattr(row, name)) for row in rows)
 
     minutes = sum(row.minutes for row in rows)
+    ran = sum(row.reason != NOT_RUN for row in rows)
     return (
-        f"Of {len(rows)} cells, {count('at_edge')} spend at least {STEPS_AT_EDGE} steps at the "
-        f"edge, {count('certified')} have every complementarity problem certified, in "
-        f"{count('close')} the central flow ends less than half as far from the optimizer as the "
-        f"stable flow, and in {count('predicts')} the predicted loss is within {SMALL_ERROR:.0%} "
-        f"and better than the flow's own; {minutes:.0f} minutes of runs."
+        f"Of {len(rows)} cells, {ran} have run. Of these, {count('at_edge')} spend at least "
+        f"{STEPS_AT_EDGE} steps at the edge, {count('certified')} have every complementarity "
+        f"problem certified, in {count('close')} the central flow ends less than half as far from "
+        f"the optimizer as the stable flow, and in {count('predicts')} the predicted loss is "
+        f"within {SMALL_ERROR:.0%} and better than the flow's own. "
+        f"Wall time of the runs: {minutes:.0f} minutes."
     )
 
 
 def _line(row: Row) -> str:
     names = f"| {row.model} | {row.loss} | {row.method} | "
     if row.reason:
-        return names + f"{row.reason} |" + " |" * 8
+        return names + f"{row.reason} |" + " |" * 9
     cells = (
         f"{row.weights:,}",
         f"{row.lr:g}",
@@ -183,6 +188,7 @@ def _line(row: Row) -> str:
         + _marked(f"{row.distance_ratio:.2f}", row.close),
         _marked(f"{row.predicted_error:.2%}", row.predicts),
         f"{row.flow_error:.2%}",
+        f"{row.variance_error:.1%}",
         _marked(f"{row.worst_residual:.0e}", row.certified),
     )
     return names + " | ".join(cells) + " |"

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 import flows
+from bench import edge_of_stability as edge
 from bench.edge_of_stability import LOSSES, METHODS, MODELS, Cell, edge_of_stability
 from ccpsolve.dvi import _euler
 from flows import FlowsError
@@ -32,7 +33,7 @@ from flows.discrete import Discrete
 from flows.process import Process
 from flows.stable import Stable
 
-_SETTLING = 60  # units of time of the central flow before it is measured, to be at the edge
+_SETTLING = 40  # units of time of the central flow before it is measured, to be at the edge
 _UNITS = 10
 _GRADIENTS = 30
 _PARTS = ("gradient", "spectrum", "third", "ccp")
@@ -149,15 +150,9 @@ def _synchronize(objective: flows.Objective) -> None:
         torch.cuda.synchronize()
 
 
-_HEAD = """---
-orphan: true
----
-
-# What flows cost
-
-`python -m bench.flows` on {machine}, one thread, float32. ms: milliseconds per unit of time; (×):
-the same in gradients. Shares of a unit of the central flow (Euler, step 1/4). Peak: of the memory
-of tensors, in MiB.
+_HEAD = """`python -m bench.flows` on {machine}, one thread, float32.
+ms: milliseconds per unit of time; (×): the same in gradients. Shares of a unit of the central flow
+(Euler, step 1/4). Peak: of the memory of tensors, in MiB.
 
 {columns}
 |{rule}
@@ -183,13 +178,20 @@ def _line(row: Row) -> str:
 def main() -> None:
     """Measure, print a line each, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--table", type=Path, default=Path("bench/results/flows.md"))
+    parser.add_argument("--table", type=Path, default=Path("docs/flows_table.md"))
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
     parser.add_argument("--losses", nargs="+", default=["mse"], choices=LOSSES)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--examples", type=int, help="of all models, instead of their own")
+    parser.add_argument("--width", type=int, help="of all models, instead of their own")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
+    for model in chosen.models:
+        if chosen.examples:
+            edge.EXAMPLES[model] = (chosen.examples, chosen.examples)
+        if chosen.width:
+            edge.NETWORK[model]["width"] = chosen.width
     machine = torch.cuda.get_device_name() if chosen.device == "cuda" else platform.machine()
     rule = " --- |" * len(_COLUMNS.split("|"))
     lines = [_HEAD.format(machine=machine, columns=f"| {_COLUMNS} |", rule=rule).rstrip()]
@@ -200,8 +202,8 @@ def main() -> None:
             line = f"| {model} | {loss} | {method} | {error} |" + " |" * 11
         lines.append(line)
         print(line, flush=True)
-    chosen.table.parent.mkdir(parents=True, exist_ok=True)
-    chosen.table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        chosen.table.parent.mkdir(parents=True, exist_ok=True)
+        chosen.table.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

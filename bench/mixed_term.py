@@ -52,7 +52,7 @@ def main() -> None:
         for mixed_term in (False, True):
             found, error = distances(cell, mixed_term)
             cells = [f"{cell.model}, {cell.method}", "kept" if mixed_term else "dropped"]
-            cells += [f"{value:.4f}" for value in found]
+            cells += ["stopped" if np.isnan(value) else f"{value:.4f}" for value in found]
             lines.append("| " + " | ".join([*cells, f"{error:.2%}"]) + " |")
             print(lines[-1], flush=True)
     chosen.table.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -19,6 +19,7 @@ __all__ = ["equilibrate", "error_bounds"]
 
 Array = NDArray[np.float64]
 
+_MILD = 16.0  # ratio of the C_i up to which all are made equal: λ_min(B) is then not weakened
 _LARGEST_EXPONENT = 100  # of the congruence, met only where β has (almost) zeros on its diagonal
 
 
@@ -39,6 +40,8 @@ def equilibrate(
         congruence[i] = math.ldexp(1.0, min(max(exponent, -_LARGEST_EXPONENT), _LARGEST_EXPONENT))
         largest, smallest = max(largest, congruence[i]), min(smallest, congruence[i])
         at += k - i
+    if largest <= _MILD * smallest:
+        congruence[:] = smallest = largest
     at = 0
     for i in range(k):
         for j in range(k):

@@ -156,6 +156,7 @@ _int_result: Any = intrinsic(_load_int)
 # sizes up to which plain loops are faster than LAPACK
 _LOOPS_CHOLESKY = 36
 _LOOPS_EIGH = 24
+_LOOPS_GEMM = 200  # products of the three sizes
 
 
 @jit(internal=True)
@@ -261,6 +262,9 @@ def gemm(
     """C ← scale·op(A)·op(B) + keep·C, op the transpose where the flag says so."""
     rows, columns = c.shape
     inner = a.shape[0] if transpose_a else a.shape[1]
+    if rows * columns * inner <= _LOOPS_GEMM:
+        _loops.gemm_loops(transpose_a, transpose_b, scale, a, b, keep, c)
+        return
     # row-major C = A B is column-major Cᵀ = Bᵀ Aᵀ
     _dgemm(
         _byte_slot(_T if transpose_b else _N), _byte_slot(_T if transpose_a else _N),

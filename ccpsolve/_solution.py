@@ -44,6 +44,9 @@ class Solution:
         The method that produced ``X``.
     ray : ndarray, shape (k, k), or None
         For `Status.UNBOUNDED`, the direction D ⪰ 0 with β[D] = 0 and ⟨α, D⟩ > 0.
+    sequence : tuple of ndarray, or None
+        For `Status.UNATTAINED`, points X ⪰ 0 whose natural residuals fall while their norms grow:
+        solutions of problems with β + εI for falling ε.
 
     Examples
     --------
@@ -62,12 +65,13 @@ class Solution:
     iterations: int
     method: str
     ray: Array | None = None
+    sequence: tuple[Array, ...] | None = None
 
     def verify(self) -> Certificate:
         """Check this solution against its problem, from the data alone.
 
         The certificate is recomputed and compared with the recorded one, S is compared with
-        ``β[X] − α``, and a ray is tested for what it is to prove.
+        ``β[X] − α``, and a ray or a sequence is tested for what it is to show.
 
         Returns
         -------
@@ -91,6 +95,8 @@ class Solution:
             self._check_ray(self.ray)
         elif self.status is Status.UNBOUNDED:
             raise VerificationError("status is UNBOUNDED, but there is no ray to prove it")
+        if self.status is Status.UNATTAINED:
+            self._check_sequence(self.sequence or ())
         return certificate
 
     def _compare(self, name: str, recorded: float, found: float) -> None:
@@ -117,6 +123,18 @@ class Solution:
         if not defect <= allowed:
             raise VerificationError(
                 f"S differs from β[X] − α by {defect:.3g}; its residual explains {allowed:.3g}"
+            )
+
+    def _check_sequence(self, sequence: tuple[Array, ...]) -> None:
+        if len(sequence) < 2:
+            raise VerificationError("status is UNATTAINED, but there is no sequence to show it")
+        first, last = (certify_problem(self.problem, X) for X in (sequence[0], sequence[-1]))
+        sizes = [float(np.linalg.norm(X)) for X in (sequence[0], sequence[-1])]
+        if not (sizes[1] > sizes[0] and last.natural_residual < first.natural_residual):
+            raise VerificationError(
+                f"along the sequence the norm goes from {sizes[0]:.3g} to {sizes[1]:.3g} and the "
+                f"residual from {first.natural_residual:.3g} to {last.natural_residual:.3g}; the "
+                "one must grow and the other fall"
             )
 
     def _check_ray(self, ray: Array) -> None:

@@ -68,7 +68,8 @@ def solve_ccp(
     Returns
     -------
     Solution
-        X, S, status, certificate, iterations, method; ``ray`` where the problem is unbounded.
+        X, S, status, certificate, iterations, method; ``ray`` where the problem is unbounded,
+        ``sequence`` where its infimum is not attained.
 
     Raises
     ------
@@ -136,17 +137,18 @@ def judged(
     Where β is not proved positive definite the candidate may solve the problem to any tolerance
     although there is no solution, so that is asked separately.
     """
-    status, ray = verdict(problem, certificate, tol), None
+    status, ray, sequence = verdict(problem, certificate, tol), None, None
     if status is not Status.NOT_MONOTONE and certificate.min_eig_beta <= 0.0:
         from ccpsolve._solver.attainment import judge_attainment
 
         attainment = judge_attainment(problem)
         if attainment.status is not Status.SOLVED:
             status, ray = attainment.status, attainment.ray
+            sequence = attainment.points if status is Status.UNATTAINED else None
             X = attainment.points[-1]
             certificate = certify_problem(problem, X)
     S = problem.apply(X) - problem.alpha
-    return Solution(problem, X, S, status, certificate, iterations, method, ray)
+    return Solution(problem, X, S, status, certificate, iterations, method, ray, sequence)
 
 
 def _check_options(tol: float, method: str) -> None:

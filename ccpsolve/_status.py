@@ -39,7 +39,8 @@ class Status(Enum):
     )
     UNATTAINED = (
         3,
-        "There is no solution: the infimum is finite but only approached as ‖X‖ → ∞. "
+        "There is no solution: the infimum is finite but only approached as ‖X‖ → ∞, as along "
+        "`sequence`. "
         "Make β positive definite, for example by adding a small multiple of the identity.",
     )
     NOT_MONOTONE = (

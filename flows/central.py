@@ -132,6 +132,8 @@ class Central(Flow):
         assert isinstance(point, CentralPoint)
         variance, axes = np.linalg.eigh(step.solution.X)
         variance, axes = variance[::-1], axes[:, ::-1]
+        image = point.spectrum.image(point.k).double()
+        covariance = torch.as_tensor(step.solution.X).to(image)
         directions = point.spectrum.dual_frame(point.k) @ torch.as_tensor(axes.copy()).to(self.w)
         oscillation = Oscillation(
             variance=np.maximum(variance, 0.0),
@@ -140,10 +142,13 @@ class Central(Flow):
             critical=point.k,
             natural_residual=self._worst_residual,
             error_bound=self._worst_bound,
+            gradient_variance=((image @ covariance) * image).sum(1).to(self.w),
         )
         self._worst_residual = self._worst_bound = 0.0
         norm = float(point.gradient.norm())
-        return Observation(point.loss, norm, point.spectrum.values, oscillation)
+        return Observation(
+            point.loss, norm, point.spectrum.values, oscillation, gradient=point.gradient
+        )
 
     def advance(self) -> None:
         """Advance by one unit of time."""

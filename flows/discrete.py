@@ -25,7 +25,7 @@ class Discrete(Process):
         """Measure loss, gradient norm and, if wanted, the effective eigenvalues."""
         loss, gradient = self.loss_and_gradient(self.w)
         p = self._prepare(gradient)
-        observation = Observation(loss, float(gradient.norm()))
+        observation = Observation(loss, float(gradient.norm()), gradient=gradient)
         if not spectrum:
             return observation
         return replace(observation, eigenvalues=self.measure_spectrum(self.w, p).values)

@@ -37,7 +37,7 @@ class Midpoint(Process):
     def observe(self, *, spectrum: bool) -> Observation:
         """Measure loss, gradient norm and, if wanted, the effective eigenvalues."""
         loss, gradient = self.loss_and_gradient(self.w)
-        observation = Observation(loss, float(gradient.norm()))
+        observation = Observation(loss, float(gradient.norm()), gradient=gradient)
         if not spectrum:
             return observation
         # The state after step t holds the gradient at w_t, and scales that step.

@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from flows import _budget, _examples
 from flows._derivatives import ScalarFunction
 from flows._errors import InvalidArgumentError, UnsupportedModelError
 from flows._evaluation import Arithmetic, Whole
 from flows._examples import Data
+from flows._loader import full_data
 from flows._memory import parse_bytes
 from flows._network_loss import NetworkLoss
 from flows._oracle import Oracle
@@ -126,6 +128,47 @@ class Objective(Oracle):
         parts = evaluation.third.examples
         if split and parts is not None and parts < network_loss.total:
             evaluation.within_memory(lambda: network_loss.require_sum(parts))
+
+    @classmethod
+    def from_loader(
+        cls,
+        model: nn.Module,
+        loss: Callable[[Any, Any], Tensor],
+        loader: DataLoader[Any],
+        **options: Any,
+    ) -> Objective:
+        """Make the objective of the full data set behind a data loader, in chunks of its batches.
+
+        Parameters
+        ----------
+        model, loss
+            As for the class.
+        loader : torch.utils.data.DataLoader
+            Of pairs of inputs and targets, in order and without leaving any out.
+        **options
+            As for the class; ``chunk`` is the loader's ``batch_size`` unless given.
+
+        Returns
+        -------
+        Objective
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the loader shuffles, samples or drops examples; otherwise as for the class.
+        UnsupportedModelError
+            As for the class.
+
+        Examples
+        --------
+        >>> import torch, flows
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> loader = DataLoader(TensorDataset(torch.ones(5, 2), torch.ones(5, 1)), batch_size=2)
+        >>> flows.Objective.from_loader(torch.nn.Linear(2, 1), torch.nn.MSELoss(), loader).dim
+        3
+        """
+        inputs, targets, chunk = full_data(loader)
+        return cls(model, loss, inputs, targets, **({"chunk": chunk} | options))
 
     @classmethod
     def from_function(

@@ -68,8 +68,29 @@ def gaussian_average(x: npt.ArrayLike, sigma: float = _SIGMA) -> np.ndarray:
     return np.divide(total, weight, out=np.full_like(x, np.nan), where=known)
 
 
+#: Scores in the order of :func:`score_table`, and what they say; <flow> stands for its name.
+_MEANING = {
+    "distance_<flow>": "distance to the optimizer at the end",
+    "distance_ratio": "stable / central, at the last step that both reached",
+    "flow_loss_error": "relative error of the central flow's own loss (median over steps)",
+    "predicted_loss_error": "the same of the predicted time-average",
+    "flow_squared_gradient_error": "relative error of the central flow's own ‖g‖²",
+    "squared_gradient_error": "the same of the predicted time-average",
+    "squared_gradient_correlation": "correlation of the predicted time-average of ‖g‖²",
+    "variance_error": "relative error of the largest variance, along its direction",
+    "variance_correlation": "correlation of predicted and measured variances, all directions",
+    "entries_similarity": "cosine of predicted and measured entries of g², all steps",
+    "outputs_error_<flow>": "relative error of the outputs on the test inputs",
+    "effective_sharpness": "largest effective eigenvalue of the central flow at the end",
+    "critical": "number of critical directions at the end",
+}
+
+
 def scores(dataset: xr.Dataset, sigma: float | None = None) -> dict[str, float]:
     """Say in a few numbers how well the flows follow the optimizer.
+
+    Errors and correlations are against Gaussian averages over time of the optimizer's own
+    quantities; see :func:`score_table` for what each score says.
 
     Parameters
     ----------
@@ -81,31 +102,118 @@ def scores(dataset: xr.Dataset, sigma: float | None = None) -> dict[str, float]:
     Returns
     -------
     dict
-        ``distance_<flow>``: final distance to the optimizer; ``distance_ratio``:
-        stable / central; ``predicted_loss_error`` and ``flow_loss_error``: median relative error
-        of the predicted time-averaged loss, and of the central flow's own loss, against the
-        Gaussian average of the optimizer's loss; ``effective_sharpness``: largest effective
-        eigenvalue of the central flow at the end; ``critical``: number of critical directions
-        at the end. Only what the run holds.
+        Only what the run holds: :func:`score_table` lists the names.
+
+    Examples
+    --------
+    >>> import flows, torch
+    >>> w0 = torch.tensor([1.0, 1.5], dtype=torch.float64)
+    >>> objective = flows.Objective.from_function(lambda w: (w[0] * w[1] - 1) ** 2 / 2, w0)
+    >>> run = flows.run(objective, flows.GD(0.5), steps=20)
+    >>> sorted(flows.predictions.scores(run.dataset))[:3]
+    ['critical', 'distance_central', 'distance_ratio']
     """
     sigma = averaging_width(dataset.sizes["step"] - 1) if sigma is None else sigma
-    result: dict[str, float] = {}
     present = [str(name) for name in dataset.process.values]
-    for flow in present:
-        if flow != "discrete" and "discrete" in present:
-            result[f"distance_{flow}"] = _last(dataset.distance.sel(process=flow).values)
-    if {"distance_central", "distance_stable"} <= result.keys():
-        result["distance_ratio"] = result["distance_stable"] / result["distance_central"]
+    result: dict[str, float] = {}
+    if "discrete" in present:
+        result |= _distances(dataset, [flow for flow in present if flow != "discrete"])
+        if "outputs" in dataset:
+            result |= _output_errors(dataset, present, sigma)
     if "central" in present:
         eigenvalues = dataset.effective_sharpness.sel(process="central").values
         result["effective_sharpness"] = _last(eigenvalues[:, 0])
         result["critical"] = _last(dataset.critical.values)
         if "discrete" in present:
-            average = gaussian_average(dataset.loss.sel(process="discrete").values, sigma)
-            flow_loss = dataset.loss.sel(process="central").values
-            result["flow_loss_error"] = _relative_error(flow_loss, average)
-            result["predicted_loss_error"] = _relative_error(dataset.predicted_loss.values, average)
+            result |= _central_scores(dataset, sigma)
     return result
+
+
+def score_table(dataset: xr.Dataset, sigma: float | None = None) -> str:
+    """Return :func:`scores` as a table in Markdown, each with what it says.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        The result of a run.
+    sigma : float, optional
+        Width of the time average, in optimizer steps; by default :func:`averaging_width`.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> import flows, torch
+    >>> w0 = torch.tensor([1.0, 1.5], dtype=torch.float64)
+    >>> objective = flows.Objective.from_function(lambda w: (w[0] * w[1] - 1) ** 2 / 2, w0)
+    >>> run = flows.run(objective, flows.GD(0.5), steps=20, processes=["central"])
+    >>> print(flows.predictions.score_table(run.dataset).splitlines()[-1])
+    | critical | 0 | number of critical directions at the end |
+    """
+    found = scores(dataset, sigma)
+    lines = ["| score | value | what it says |", "| --- | --- | --- |"]
+    for pattern, meaning in _MEANING.items():
+        start = pattern.removesuffix("<flow>")
+        names = [n for n in found if n == pattern or (start != pattern and n.startswith(start))]
+        names = [n for n in names if n == pattern or n not in _MEANING]
+        lines += [f"| {name} | {found[name]:.4g} | {meaning} |" for name in names]
+    return "\n".join(lines)
+
+
+def _distances(dataset: xr.Dataset, flows: list[str]) -> dict[str, float]:
+    distance = {flow: dataset.distance.sel(process=flow).values for flow in flows}
+    result = {f"distance_{flow}": _last(values) for flow, values in distance.items()}
+    if {"central", "stable"} <= distance.keys():
+        ratio = distance["stable"] / np.where(distance["central"] > 0, distance["central"], np.nan)
+        result["distance_ratio"] = _last(ratio)
+    return result
+
+
+def _output_errors(dataset: xr.Dataset, present: list[str], sigma: float) -> dict[str, float]:
+    average = gaussian_average(dataset.outputs.sel(process="discrete").values.T, sigma).T
+    result = {}
+    for flow in present:
+        if flow != "discrete":
+            error = dataset.outputs.sel(process=flow).values - average
+            known = np.isfinite(error)
+            size = np.linalg.norm(average[known])
+            result[f"outputs_error_{flow}"] = float(np.linalg.norm(error[known]) / size)
+    return result
+
+
+def _central_scores(dataset: xr.Dataset, sigma: float) -> dict[str, float]:
+    discrete, central = (dataset.sel(process=name) for name in ("discrete", "central"))
+    average = gaussian_average(discrete.loss.values, sigma)
+    result = {
+        "flow_loss_error": _relative_error(central.loss.values, average),
+        "predicted_loss_error": _relative_error(dataset.predicted_loss.values, average),
+    }
+    if "predicted_squared_gradient" in dataset:
+        square = gaussian_average(discrete.gradient_norm.values**2, sigma)
+        own, predicted = central.gradient_norm.values**2, dataset.predicted_squared_gradient.values
+        result["flow_squared_gradient_error"] = _relative_error(own, square)
+        result["squared_gradient_error"] = _relative_error(predicted, square)
+        result["squared_gradient_correlation"] = _correlation(predicted, square)
+    if dataset.sizes.get("direction"):
+        at_edge = dataset.oscillation_variance.values > 0
+        measured = gaussian_average(dataset.displacement.values.T**2, sigma).T
+        measured = np.where(at_edge, measured, np.nan)
+        variance = np.where(at_edge, dataset.oscillation_variance.values, np.nan)
+        result["variance_error"] = _relative_error(variance[:, 0], measured[:, 0])
+        result["variance_correlation"] = _correlation(variance, measured)
+    if "predicted_squared_gradient_entries" in dataset:
+        entries = gaussian_average(discrete.squared_gradient_entries.values.T, sigma).T
+        expected = dataset.predicted_squared_gradient_entries.values
+        result["entries_similarity"] = _cosine(entries, expected)
+    return {name: value for name, value in result.items() if np.isfinite(value)}
+
+
+def _cosine(x: np.ndarray, y: np.ndarray) -> float:
+    known = np.isfinite(x) & np.isfinite(y)
+    sizes = np.linalg.norm(x[known]) * np.linalg.norm(y[known])
+    return float((x[known] * y[known]).sum() / sizes) if sizes > 0 else float("nan")
 
 
 def _last(x: np.ndarray) -> float:
@@ -114,5 +222,15 @@ def _last(x: np.ndarray) -> float:
 
 
 def _relative_error(x: np.ndarray, truth: np.ndarray) -> float:
-    error = np.abs(x - truth) / np.abs(truth)
-    return float(np.median(error[np.isfinite(error)])) if np.isfinite(error).any() else float("nan")
+    known = np.isfinite(x) & np.isfinite(truth) & (truth != 0)
+    if not known.any():
+        return float("nan")
+    return float(np.median(np.abs(x[known] - truth[known]) / np.abs(truth[known])))
+
+
+def _correlation(x: np.ndarray, y: np.ndarray) -> float:
+    known = np.isfinite(x) & np.isfinite(y)
+    x, y = x[known], y[known]
+    if len(x) < 2 or not (np.ptp(x) > 0 and np.ptp(y) > 0):
+        return float("nan")
+    return float(np.corrcoef(x, y)[0, 1])

@@ -75,6 +75,8 @@ class Oscillation:
         Predicted time-average of the loss, ``L + tr X`` (eq. 7).
     critical : int
         Number of directions in the frame with a positive multiplier.
+    gradient_variance : Tensor, shape (d,), optional
+        ``diag(HΣH)``, which the oscillation adds to the time-average of ``g²``.
     natural_residual, error_bound : float
         Of the complementarity problem (worst over the last unit of time); the bound is on
         ``‖X − X*‖_F`` and certified.
@@ -86,6 +88,7 @@ class Oscillation:
     critical: int
     natural_residual: float
     error_bound: float
+    gradient_variance: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class Observation:
     gradient_norm: float
     eigenvalues: np.ndarray = field(default_factory=lambda: np.zeros(0))
     oscillation: Oscillation | None = None
+    gradient: Tensor | None = None
 
 
 class Process(ABC):

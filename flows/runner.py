@@ -21,6 +21,8 @@ from tqdm import tqdm
 
 from flows import predictions, storage
 from flows._errors import FlowsError, InvalidArgumentError
+from flows._examples import Data
+from flows._watch import Watch, make_watch
 from flows.ablated import Ablated
 from flows.adaptive import RTOL, AdaptiveCentral, require_rtol
 from flows.central import Central
@@ -170,6 +172,8 @@ def run(
     curvature: str = "exact",
     spectrum_every: int = 5,
     save_weights: int | Iterable[int] = (),
+    gradient_entries: Iterable[int] = (),
+    test_inputs: Data = None,
     check: bool = True,
     progress: bool = False,
     provenance: Mapping[str, str | float | int] | None = None,
@@ -213,6 +217,10 @@ def run(
         them to advance.
     save_weights : int or iterable of int
         Steps at which weights and state of every process are kept; an int is an interval.
+    gradient_entries : iterable of int
+        Weights whose entries of ``g²`` are recorded, of every process and as predicted.
+    test_inputs : Tensor, or tuple, list or dictionary of tensors, optional
+        Inputs on which the outputs of the network are recorded, of every process.
     check : bool
         Whether to check the derivatives of the objective first (:meth:`Objective.check`).
     progress : bool
@@ -254,7 +262,8 @@ def run(
     if check:
         objective.check()
     begin = _warm_start(objective, method, start, warm_start)
-    session = _Session(Recorder(names, steps), objective)
+    watch = make_watch(objective, gradient_entries, test_inputs)
+    session = _Session(Recorder(names, steps), objective, watch)
     options: dict[str, dict[str, object]] = {
         "central": {**scheme, "mixed_term": mixed_term},
         "stationary": {"substeps": substeps, "closure": closure, "curvature": curvature},
@@ -292,11 +301,13 @@ def run(
 class _Session:
     """The processes of a run, in step, with their accounts."""
 
-    def __init__(self, recorder: Recorder, objective: Objective) -> None:
+    def __init__(self, recorder: Recorder, objective: Objective, watch: Watch) -> None:
         self.active: dict[str, Process] = {}
         self.recorder = recorder
         self.weights: dict[str, np.ndarray] = {}
         self._objective = objective
+        self._watch = watch
+        recorder.entries = watch.entries
         self._latest: dict[str, Observation] = {}
 
     def add(
@@ -318,6 +329,7 @@ class _Session:
                 observation = process.observe(spectrum=spectrum)
                 self._latest[name] = observation
                 self.recorder.observe(step, name, observation)
+                self.recorder.watch(step, name, self._watch.measure(process, observation))
         discrete = self.active.get("discrete")
         if discrete is None:
             return

@@ -34,7 +34,8 @@ class Stable(Flow):
     def observe(self, *, spectrum: bool) -> Observation:
         """Measure loss, gradient norm and, if wanted, the effective eigenvalues."""
         loss, self._gradient = self.loss_and_gradient(self.w)
-        observation = Observation(loss, float(self._gradient.norm()))
+        norm = float(self._gradient.norm())
+        observation = Observation(loss, norm, gradient=self._gradient)
         if not spectrum:
             return observation
         p = self.preconditioner(self.state.nu, self.first_update + self.t)

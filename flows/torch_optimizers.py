@@ -62,6 +62,13 @@ def from_torch(optimizer: torch.optim.Optimizer) -> Method:
             )
     if options.get("maximize"):
         raise InvalidArgumentError("optimizer: maximize must be False, found True")
+    precisions = {parameter.dtype for parameter in options["params"]}
+    if len(precisions) > 1 or not precisions <= {torch.float32, torch.float64}:
+        found = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in precisions))
+        raise InvalidArgumentError(
+            f"optimizer: the weights must be all float32 or all float64, found {found}; "
+            "mixed and low precision are not available"
+        )
     lr = float(options["lr"])
     if kind is torch.optim.SGD:
         return GD(lr)

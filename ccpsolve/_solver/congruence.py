@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ccpsolve._lapack import gemm
 from ccpsolve._numba import inline, jit
-from ccpsolve._solver.svec_kernels import unpack
+from ccpsolve._solver.svec_kernels import pack, unpack
 from ccpsolve._solver.workspace import (
     FIRST,
     LEFT,
@@ -32,6 +32,7 @@ Array = NDArray[np.float64]
 
 _SQRT2 = math.sqrt(2.0)
 _SQRT_HALF = math.sqrt(0.5)
+_LOOPS_ORDER = 6  # up to this order loops beat the calls to BLAS
 _BASIS_ORDER = 14  # up to this order two products with W are faster than n small congruences
 
 
@@ -47,14 +48,29 @@ def to_basis(vector: Array, rows: Array, r: int, ws: Workspace, out: Array) -> N
     k = rows.shape[0]
     matrix, half = ws.squares[LEFT], ws.squares[MIDDLE]
     unpack(vector, matrix)
-    gemm(False, False, 1.0, rows[:r], matrix, 0.0, half[:r])
-    gemm(False, True, 1.0, half[:r], rows, 0.0, matrix[:r])
+    if k > _LOOPS_ORDER:
+        gemm(False, False, 1.0, rows[:r], matrix, 0.0, half[:r])
+        gemm(False, True, 1.0, half[:r], rows, 0.0, matrix[:r])
+        index = 0
+        for i in range(r):
+            out[index] = matrix[i, i]
+            index += 1
+            for j in range(i + 1, k):
+                out[index] = _SQRT2 * matrix[i, j]
+                index += 1
+        return
     index = 0
     for i in range(r):
-        out[index] = matrix[i, i]
-        index += 1
-        for j in range(i + 1, k):
-            out[index] = _SQRT2 * matrix[i, j]
+        for q in range(k):
+            half[0, q] = 0.0
+        for p in range(k):
+            for q in range(k):
+                half[0, q] += rows[i, p] * matrix[p, q]
+        for j in range(i, k):
+            total = 0.0
+            for q in range(k):
+                total += half[0, q] * rows[j, q]
+            out[index] = total if i == j else _SQRT2 * total
             index += 1
 
 
@@ -73,15 +89,30 @@ def to_original(pairs: Array, rows: Array, r: int, ws: Workspace, out: Array) ->
         for j in range(i + 1, k):
             matrix[i, j] = _SQRT2 * pairs[index]
             index += 1
-    gemm(False, False, 1.0, matrix[:r], rows, 0.0, half[:r])
-    gemm(True, False, 1.0, rows[:r], half[:r], 0.0, full)
-    index = 0
-    for i in range(k):
-        out[index] = full[i, i]
-        index += 1
-        for j in range(i + 1, k):
-            out[index] = _SQRT_HALF * (full[i, j] + full[j, i])
-            index += 1
+    if k > _LOOPS_ORDER:
+        gemm(False, False, 1.0, matrix[:r], rows, 0.0, half[:r])
+        gemm(True, False, 1.0, rows[:r], half[:r], 0.0, full)
+    else:
+        _product_by_loops(matrix, rows, r, half, full)
+    pack(full, out)
+
+
+@inline
+def _product_by_loops(matrix: Array, rows: Array, r: int, half: Array, full: Array) -> None:
+    """Form the sum over i < r of ``u_i (Σ_j m_ij u_j)ᵀ``, m upper triangular."""
+    k = rows.shape[0]
+    for p in range(k):
+        for q in range(k):
+            full[p, q] = 0.0
+    for i in range(r):
+        for q in range(k):
+            half[0, q] = 0.0
+        for j in range(i, k):
+            for q in range(k):
+                half[0, q] += matrix[i, j] * rows[j, q]
+        for p in range(k):
+            for q in range(k):
+                full[p, q] += rows[i, p] * half[0, q]
 
 
 @inline

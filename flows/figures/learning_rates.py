@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _FACTORS = (2.0, 1.0, 0.5)
 _COLOURS = ("#D55E00", "#0072B2", "#009E73")
+_PREDICTED = (0, (2, 2))
 
 
 def figures() -> Iterator[Figure]:
@@ -52,6 +53,11 @@ def draw(figure: Figure, runs: list[Run]) -> Drawing:
             _draw_sharpness(panels[0], run, colour)
             _draw_loss(panels[1], run, colour)
             _draw_distance(panels[2], run, colour)
+        # One entry in black says what a kind of line is, whatever its colour.
+        panels[1].plot([], [], color="black", label="optimizer")
+        panels[1].plot([], [], color="black", ls=_PREDICTED, label="predicted by the central flow")
+        panels[2].plot([], [], color="black", label="central flow")
+        panels[2].plot([], [], color="black", ls="--", label="stable flow")
         for axes in panels:
             axes.set_xlabel("optimizer step")
             axes.legend()
@@ -78,17 +84,15 @@ def _draw_sharpness(axes: Axes, run: Run, colour: str) -> None:
 
 
 def _draw_loss(axes: Axes, run: Run, colour: str) -> None:
-    dataset, lr = run.dataset, float(run.dataset.attrs["lr"])
+    dataset = run.dataset
     steps, sigma = dataset.step.values, averaging_width(dataset.sizes["step"] - 1)
     average = gaussian_average(dataset.loss.sel(process="discrete").values, sigma)
-    axes.plot(steps, average, color=colour, label=rf"$\eta$ = {lr:g}: optimizer")
-    predicted = dataset.predicted_loss.values
-    axes.plot(steps, predicted, color="black", ls=(0, (2, 2)), lw=1.1, label=None)
+    axes.plot(steps, average, color=colour)
+    axes.plot(steps, dataset.predicted_loss.values, color="black", ls=_PREDICTED, lw=1.1)
 
 
 def _draw_distance(axes: Axes, run: Run, colour: str) -> None:
-    dataset, lr = run.dataset, float(run.dataset.attrs["lr"])
+    dataset = run.dataset
     for process, line in (("central", "-"), ("stable", "--")):
         distance = dataset.distance.sel(process=process).values
-        label = rf"$\eta$ = {lr:g}: {process} flow"
-        axes.plot(dataset.step.values, distance, color=colour, ls=line, label=label)
+        axes.plot(dataset.step.values, distance, color=colour, ls=line)

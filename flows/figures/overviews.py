@@ -70,5 +70,7 @@ def _take_legend(axes: Axes) -> dict[str, Artist]:
     handles, labels = axes.get_legend_handles_labels()
     if legend := axes.get_legend():
         legend.remove()
-    # A label ends in what holds for this panel alone, such as "(up to 9.3)".
-    return {label.partition(" (")[0]: h for label, h in zip(labels, handles, strict=True)}
+    # A label ends in what holds for this panel alone, such as "(up to 9.3)"; in its own panel
+    # "its" means the optimizer's.
+    shared = [label.partition(" (")[0].replace("its average", "average") for label in labels]
+    return dict(zip(shared, handles, strict=True))

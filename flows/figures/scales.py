@@ -14,7 +14,7 @@ The **small** scale is for two cores and a few minutes:
   rounded up;
 * 400 steps, with a learning rate of 1, 2 or 5 × 10^k at which the optimizer meets the edge of
   stability in the first half of them (where the edge lies depends on all of the above); they are
-  listed in :mod:`flows.figures.settings`, and checked by ``python -m bench.small_scale``.
+  listed in :mod:`flows.figures.settings`; ``python -m bench.small_scale`` checks them.
 
 Both are in float32, as in the paper.
 """

@@ -2,13 +2,13 @@
 
 import itertools
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import ccpsolve
-from ccpsolve import ConeComplementarityProblem, SolveError, Status, solve_ccp
-from ccpsolve._solver.attainment import regularised_path
+from ccpsolve import ConeComplementarityProblem, SolveError, Status, VerificationError, solve_ccp
 from ccpsolve.testing import (
     family_problem,
     orthogonal_matrix,
@@ -69,9 +69,13 @@ def test_unattained_is_named(k):
         solve_ccp(problem.alpha, problem.beta)
 
 
-def test_unattained_has_a_sequence_of_falling_residual_and_growing_norm():
-    problem = embedded(unattained_problem()[0], 4, seed=1)
-    points = [X for X, *_ in regularised_path(problem)]
+@pytest.mark.parametrize("k", [2, 4, 7])
+def test_unattained_has_a_sequence_of_falling_residual_and_growing_norm(k):
+    problem = unattained_problem()[0]
+    problem = embedded(problem, k, seed=1) if k > 2 else problem
+    solution = solve_ccp(problem.alpha, problem.beta, throw=False)
+    solution.verify()
+    points = solution.sequence
     residuals = [
         ccpsolve.certify_ccp(problem.alpha, problem.beta, X).natural_residual for X in points
     ]
@@ -79,6 +83,48 @@ def test_unattained_has_a_sequence_of_falling_residual_and_growing_norm():
     assert all(np.linalg.eigvalsh(X)[0] >= -1e-12 * np.linalg.norm(X) for X in points)
     assert all(later < 0.1 * earlier for earlier, later in itertools.pairwise(residuals))
     assert all(later > 2.0 * earlier for earlier, later in itertools.pairwise(norms))
+
+
+def test_a_solution_without_its_sequence_does_not_verify():
+    problem = unattained_problem()[0]
+    solution = solve_ccp(problem.alpha, problem.beta, throw=False)
+    for sequence in (None, solution.sequence[::-1]):
+        with pytest.raises(VerificationError, match="sequence"):
+            replace(solution, sequence=sequence).verify()
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("kind", [unbounded_problem, unattained_problem])
+def test_statuses_do_not_depend_on_scales(kind, seed):
+    rng = np.random.default_rng(seed)
+    problem = embedded(kind()[0], 3 + seed % 4, seed)
+    s, t = 10.0 ** rng.uniform(-12, 12, 2)
+    solution = solve_ccp(s * problem.alpha, t * problem.beta, throw=False)
+    assert solution.status.name == kind.__name__.removesuffix("_problem").upper()
+    solution.verify()
+
+
+@pytest.mark.parametrize("gain", [1e-3, 1e-6, 1e-10])
+def test_a_ray_of_small_gain_is_found(gain):
+    solution = solve_ccp(np.diag([-1.0, gain]), np.diag([1.0, 1.0, 0.0]), throw=False)
+    assert solution.status is Status.UNBOUNDED
+    solution.verify()
+
+
+@pytest.mark.parametrize("excess", [1e-15, 1e-16, -1e-16])
+def test_a_gain_within_rounding_of_the_data_is_none(excess):
+    """Once called unattained: α = −S with a zero eigenvalue of S blurred by rounding, and β = 0."""
+    solution = solve_ccp(np.diag([-1.0, excess]), np.zeros((3, 3)))
+    assert solution.status is Status.SOLVED
+
+
+@pytest.mark.parametrize("family", ["few_weights", "indefinite_by_rounding"])
+@pytest.mark.parametrize("seed", range(15))
+def test_solvable_problems_are_not_called_unattained(family, seed):
+    known = family_problem(family, 1 + seed % 9, 400 + seed)
+    solution = solve_ccp(known.problem.alpha, known.problem.beta)
+    assert solution.status is Status.SOLVED
+    assert solution.certificate.natural_residual <= 1e-12
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -234,7 +234,10 @@ class TestDrawings:
         assert edge.get_ydata()[0] == pytest.approx(2 / 0.3)
         drawn = [line.get_ydata() for line in sharpness.get_lines() if len(line.get_ydata()) == 9]
         np.testing.assert_allclose(drawn[0], flow.effective_sharpness[:, 0] / 0.3)
-        assert len(loss.get_lines()) == len(distance.get_lines()) == 6
+        assert len(loss.get_lines()) == len(distance.get_lines()) == 6 + 2
+        np.testing.assert_allclose(
+            loss.get_lines()[1].get_ydata(), run.dataset.predicted_loss.values
+        )
 
     def test_learning_rates_are_those_of_the_site(self):
         rates = [e.settings("paper").lr for e in FIGURES["gd-vit-mse-lrs"].experiments]

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, SubsetRandomSampler, TensorDataset
 
+import ccpsolve
 import flows
 from ccpsolve import smat, svec
 from flows.central import Central
@@ -171,7 +173,12 @@ def test_from_torch_follows_the_optimizer(name):
         (lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=0.1), "weight_decay"),
         (lambda p: torch.optim.SGD(p, lr=0.1, maximize=True), "maximize"),
         (lambda p: torch.optim.RMSprop(p, lr=0.1, centered=True), "centered"),
+        (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True), "momentum"),
+        (lambda p: torch.optim.RMSprop(p, lr=0.1, momentum=0.5), "momentum"),
+        (lambda p: torch.optim.RMSprop(p, lr=0.1, weight_decay=0.1), "weight_decay"),
         (lambda p: torch.optim.Adam(p, lr=0.1), "Adam"),
+        (lambda p: torch.optim.SGD([p[0], nn.Parameter(p[1].bfloat16())], lr=0.1), "bfloat16"),
+        (lambda p: torch.optim.SGD([p[0], nn.Parameter(p[1].double())], lr=0.1), "precision"),
         (lambda p: torch.optim.SGD([{"params": p[:1]}, {"params": p[1:]}], lr=0.1), "group"),
     ],
 )
@@ -179,6 +186,121 @@ def test_from_torch_refuses_with_the_reason(make, reason):
     parameters = list(nn.Linear(2, 1).parameters())
     with pytest.raises(flows.InvalidArgumentError, match=reason):
         flows.from_torch(make(parameters))
+
+
+def test_schedule_is_followed_as_well_as_a_constant_rate(network):
+    # Distance to the optimizer relative to the path, with and without a schedule, through a
+    # valley that steepens until the edge is met and crossed back as the rate falls.
+    def distance(lr):
+        w0 = torch.tensor([0.0, 0.02, 0.5], dtype=torch.float64)
+        objective = flows.Objective.from_function(
+            lambda w: 0.5 * (3.5 + w[0]) * w[1] ** 2 - 0.02 * w[0] + 0.05 * (w[2] ** 2 + w[0] ** 2),
+            w0,
+        )
+        run = flows.run(
+            objective, flows.GD(lr), steps=150, processes=["discrete", "central"], check=False
+        )
+        dataset = run.dataset
+        assert (dataset.oscillation_variance > 0).any()
+        slow = run.dataset.distance.sel(process="central").values[100:]
+        return np.mean(slow)
+
+    constant = distance(0.56)
+    scheduled = distance(lambda t: 0.56 + 0.04 * np.sin(t / 20))
+    assert scheduled < 1.5 * constant + 1e-3
+
+
+@pytest.mark.parametrize("beta2", [0.5, 0.9])
+def test_equation_11(network, beta2):
+    # At the edge RMSProp-Norm's effective step η/√ν is 2/S, whatever η: ν = η²S²/4.
+    w = network.w0
+    H = network.hvp(w, torch.eye(network.dim, dtype=w.dtype))
+    S = float(torch.linalg.eigvalsh(H)[-1])
+    for lr in (0.01, 0.1):
+        method = flows.RMSPropNorm(lr, beta2)
+        nu = torch.tensor((lr * S / 2) ** 2, dtype=w.dtype)
+        assert 1 / float(method.preconditioner(nu, 1)) == pytest.approx(2 / S, rel=1e-12)
+        flow = Central(network, method, Start(w, nu))
+        flow.subspace.tol = 1e-8
+        assert flow.linearize(0.0, State(w, nu)).slack[0, 0] == pytest.approx(0.0, abs=1e-8)
+
+
+def test_flow_is_the_projection_in_the_metric_of_the_preconditioner(network):
+    # Lemma 2, frozen P: the central flow's velocity is the projection, in the P-metric, of the
+    # stable flow's onto {v : 𝒯ᵀ[v] ⪯ 0}, computed here from the third derivatives alone.
+    w = network.w0
+    scale = torch.linspace(1.0, 2.0, network.dim, dtype=w.dtype)
+    H = network.hvp(w, torch.eye(network.dim, dtype=w.dtype))
+    root = scale.sqrt()
+    values, vectors = torch.linalg.eigh(H / root[:, None] / root)
+    k = 2
+    threshold = float(values[-1])
+    method = flows.Preconditioned(
+        1.0,
+        initial_state=lambda w: w.new_zeros(0),
+        update=lambda nu, g, t: nu,
+        rate=lambda nu, g, t: nu,
+        scale=lambda nu, t: scale,
+    )
+    method.threshold = threshold
+    flow = Central(network, method, Start(w, w.new_zeros(0)))
+    flow.subspace.tol, flow.subspace.guards = 1e-10, 4
+    method.threshold = threshold
+    point = flow.linearize(0.0, flow.state)
+    k = point.k
+    U = (vectors / root[:, None])[:, -k:].flip(1)
+    jacobian = torch.stack(
+        [
+            network.third(w, U[:, [i]], U[:, [j]])[:, 0] * (1.0 if i == j else 2**0.5)
+            for i in range(k)
+            for j in range(i, k)
+        ]
+    )
+    stable = -network.gradient(w) / scale
+    projected = ccpsolve.project_tangent_cone(
+        stable.numpy(), jacobian.numpy(), metric=scale.numpy()
+    )
+    X = ccpsolve.solve_ccp(point.alpha, point.beta).X
+    moved = point.advance(X, 1.0).w - w
+    np.testing.assert_allclose(moved.numpy(), projected.v, rtol=1e-6, atol=1e-8)
+
+
+def loader(dataset=None, **options):
+    x = torch.arange(14.0).reshape(7, 2) / 14
+    return DataLoader(dataset or TensorDataset(x, x.sum(1, keepdim=True)), **options)
+
+
+def test_a_plain_loader_is_the_full_data_set_in_chunks():
+    model = nn.Linear(2, 1)
+    plain = loader(batch_size=3)
+    x, y = plain.dataset.tensors
+    whole = flows.Objective(model, nn.MSELoss(), x, y)
+    objective = flows.Objective.from_loader(model, nn.MSELoss(), plain)
+    assert objective._evaluation.second.examples == 3
+    torch.testing.assert_close(objective.gradient(whole.w0), whole.gradient(whole.w0))
+    flows.Objective.from_loader(model, nn.MSELoss(), loader(batch_size=7, drop_last=True))
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        yield torch.ones(2), torch.ones(1)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: loader(batch_size=3, shuffle=True), "shuffle"),
+        (lambda: loader(batch_size=3, sampler=SubsetRandomSampler([1, 2])), "SubsetRandom"),
+        (lambda: loader(batch_size=3, drop_last=True), "1 of 7 dropped"),
+        (lambda: loader(batch_size=None), "batch_size"),
+        (lambda: loader(Stream(), batch_size=1), "stream"),
+        (lambda: loader(TensorDataset(torch.ones(3, 2)), batch_size=1), "pairs"),
+        (lambda: [1, 2], "DataLoader"),
+    ],
+)
+def test_loaders_that_are_refused(make, reason):
+    with pytest.raises(flows.InvalidArgumentError, match=reason):
+        flows.Objective.from_loader(nn.Linear(2, 1), nn.MSELoss(), make())
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,8 @@ def test_leaves_and_re_enters_the_edge(name):
     nu = EDGES[name].initial_state(w0)
     if name == "rmsprop-norm":
         nu = nu + 0.16
+    if name == "rmsprop":
+        nu = nu + 1e-6  # at ν_y = 0 itself √ν has no derivative
     run = flows.run(
         objective,
         EDGES[name],
