@@ -32,6 +32,8 @@ _ROUNDING = 1e-14
 _JUMP = 0.3
 # A smaller step with more than this fraction of the error of a larger one has inherited it.
 _INHERITED = 0.8
+# Steps are given up below this fraction of the tolerance of event times.
+_TOO_SHORT = 1e-3
 _MAX_SEARCH = 60
 _MAX_IMPULSES = 8
 
@@ -135,6 +137,11 @@ class AdaptiveIntegrator:
                 floor = ratio * trial.h
             self.statistics.rejected += 1
             first = False
+            if h <= max(self._min_step, _TOO_SHORT * self._event_tol):
+                raise IntegrationError(
+                    f"no step from t = {point.t:.9g} succeeds, down to {h:.2g}: the drift may not "
+                    "be finite or smooth there, or rtol and atol may be out of reach"
+                )
             shrink = 0.5 if math.isinf(ratio) else max(_SHRINK, _SAFETY * ratio**-0.5)
             self._h = shrink * (h if trial is None else trial.h)
         drift = problem.drift(point.t + trial.h, trial.z) if drift is None else drift
@@ -162,11 +169,6 @@ class AdaptiveIntegrator:
         h = min(max(self._h, self._min_step), self._max_step)
         if h >= remaining:
             return remaining
-        if h < 1e-3 * self._event_tol:
-            raise IntegrationError(
-                f"the step at t = {self.t:.9g} fell to {h:.2g}: the error estimate cannot be "
-                "brought down to rtol and atol; the problem may not be smooth there"
-            )
         return min(h, 0.5 * remaining) if 2 * h > remaining else h
 
     def _is_final(self, trial: Trial, ratio: float, floor: float) -> bool:
@@ -247,8 +249,10 @@ class AdaptiveIntegrator:
         drift = problem.drift(point.t + h, trial.star)
         rate = drift if trial.push is None else drift + trial.push
         error = chebyshev_error(point.z, trial.star, trial.rate0, rate, h) * _LOCAL
-        ratio = max(ratio, problem.norm(trial.z, error) / allowed)
-        return (ratio if math.isfinite(ratio) else math.inf), None if trial.pull else drift
+        local = problem.norm(trial.z, error) / allowed
+        if not math.isfinite(local):
+            return math.inf, None
+        return max(ratio, local), None if trial.pull else drift
 
     def _rate_after(self, trial: Trial, drift: Vector) -> Vector:
         """Return the velocity at the end of a trial step."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ccpsolve._errors import SolveError
+from ccpsolve._errors import InvalidProblemError, SolveError
 from ccpsolve._solution import Solution
 from ccpsolve._solve import solve_ccp
 from ccpsolve._symmetric import smat, svec, svec_basis
@@ -28,6 +28,8 @@ from ccpsolve.dvi._smooth import Array, Contact, SmoothProblem, Vector
 
 # Where β is singular to rounding this fraction of its mean diagonal is added.
 _REGULARISATION = 1e-8
+# A step that would need more stages is cut; beyond this product with the rate nobody counts.
+_MAX_STAGES, _STIFFEST = 200, 1e6
 # Held directions that turn by more than 60° within a step are taken for others.
 _LEAST_COSINE = 0.5
 
@@ -98,6 +100,8 @@ def attempt(
     t, history = point.t, point.history
     rate0 = point.rate(problem)
     star = _predict(problem, point, h, rate0)
+    if not math.isfinite(problem.norm(star, star)):
+        raise InvalidProblemError(f"the state is not finite at t = {t + h:.9g}")
     pulling = history.force(t + h)
     push = None if pulling is None else problem.push(t + h, star, pulling)
     k0 = len(point.contact.slack)
@@ -188,7 +192,9 @@ def _predict(problem: SmoothProblem, point: Point, h: float, rate0: Vector) -> V
         drift = problem.drift(s, z)
         return drift if force is None else drift + problem.push(s, z, force)
 
-    stages = stages_for(h, point.contact.stiffness)
+    stages = stages_for(h, min(point.contact.stiffness, _STIFFEST / h))
+    if stages > _MAX_STAGES:
+        raise InvalidProblemError(f"a step {h:.3g} would need more than {_MAX_STAGES} stages")
     return chebyshev_step(rate, point.t, point.z, h, rate0, stages)
 
 

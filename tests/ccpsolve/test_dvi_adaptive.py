@@ -74,12 +74,12 @@ def test_bad_tolerances(options):
         follow(wall(), **options)
 
 
-def test_a_drift_that_blows_up_is_an_error():
+def test_a_drift_that_is_not_finite_is_an_error():
     problem = dvi.ArrayProblem(
-        f=lambda t, z: z**2,
-        A=lambda t, z: np.array([[1e9 - z[0]]]),
+        f=lambda t, z: np.array([1.0 if t < 0.5 else np.nan]),
+        A=lambda t, z: np.array([[2.0 - z[0]]]),
         B=lambda t, z, X: -X[0],
         dA=lambda t, z, v: np.array([[-v[0]]]),
     )
-    with pytest.raises(dvi.IntegrationError, match="the step at t"):
-        dvi.integrate(problem, np.ones(1), (0.0, 0.9999999), method="adaptive", rtol=1e-12, atol=0)
+    with pytest.raises(dvi.IntegrationError, match=r"no step from t = 0\.[45]"):
+        dvi.integrate(problem, np.zeros(1), (0.0, 1.0), method="adaptive")
