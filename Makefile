@@ -35,7 +35,10 @@ docs: $(STAMP)
 
 bench: $(STAMP)  ## the benchmarks, one after the other
 	$(BIN)/python -m bench.ccp
+	$(BIN)/python -m bench.ccp_published
+	$(BIN)/python -m bench.ccp_families
 	$(BIN)/python -m bench.stationary
+	$(BIN)/python -m bench.flows
 
 clean:
 	rm -rf $(VENV) build dist docs/_build docs/api .pytest_cache .mypy_cache .ruff_cache

@@ -77,8 +77,16 @@ def write_table(path: Path, answers: list[Answer], max_order: int) -> str:
         count=f"{len(answers):,}",
         failed=sum(bool(answer.failure) for answer in answers),
     )
-    path.write_text(f"{head}\n{table}", encoding="utf-8")
+    path.write_text("\n".join([head, table, *_failures(answers)]), encoding="utf-8")
     return table
+
+
+def _failures(answers: list[Answer]) -> list[str]:
+    return [
+        f"- failed: {answer.family}, k = {answer.k}, seed {answer.seed}: {answer.failure}"
+        for answer in answers
+        if answer.failure
+    ]
 
 
 def _line(group: list[Answer]) -> list[str]:

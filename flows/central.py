@@ -28,7 +28,15 @@ from flows._errors import InvalidArgumentError
 from flows._svec import columns_of, scales, weighted_gram
 from flows.methods import Method
 from flows.objective import Objective
-from flows.process import Flow, Observation, Oscillation, ProcessStopped, Start, State
+from flows.process import (
+    Flow,
+    Observation,
+    Oscillation,
+    ProcessStopped,
+    Start,
+    State,
+    harmonic_step_size,
+)
 from flows.spectrum import CriticalSubspace, Spectrum
 
 # Directions with θ > threshold − MARGIN enter the complementarity problem of a step.
@@ -147,7 +155,12 @@ class Central(Flow):
         self._worst_residual = self._worst_bound = 0.0
         norm = float(point.gradient.norm())
         return Observation(
-            point.loss, norm, point.spectrum.values, oscillation, gradient=point.gradient
+            point.loss,
+            norm,
+            point.spectrum.values,
+            oscillation,
+            gradient=point.gradient,
+            step_size=harmonic_step_size(point.spectrum.root.square()),
         )
 
     def advance(self) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from flows.methods import Method
 from flows.objective import Objective
-from flows.process import Observation, Process, Start, State
+from flows.process import Observation, Process, Start, State, harmonic_step_size
 
 
 class Discrete(Process):
@@ -25,10 +25,16 @@ class Discrete(Process):
         """Measure loss, gradient norm and, if wanted, the effective eigenvalues."""
         loss, gradient = self.loss_and_gradient(self.w)
         p = self._prepare(gradient)
-        observation = Observation(loss, float(gradient.norm()), gradient=gradient)
+        norm, step_size = float(gradient.norm()), harmonic_step_size(p)
+        observation = Observation(loss, norm, gradient=gradient, step_size=step_size)
         if not spectrum:
             return observation
         return replace(observation, eigenvalues=self.measure_spectrum(self.w, p).values)
+
+    @property
+    def nu(self) -> Tensor:
+        """The state after the gradient at ``w``, once observed."""
+        return self.state.nu if self._next is None else self._next.nu
 
     def advance(self) -> None:
         """Take one optimizer step."""

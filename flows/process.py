@@ -100,6 +100,12 @@ class Observation:
     eigenvalues: np.ndarray = field(default_factory=lambda: np.zeros(0))
     oscillation: Oscillation | None = None
     gradient: Tensor | None = None
+    step_size: float = math.nan
+
+
+def harmonic_step_size(p: Tensor) -> float:
+    """Return the harmonic mean ``d/tr P`` of the step sizes 1/p_i of the weights."""
+    return 1 / float(p.mean())
 
 
 class Process(ABC):
@@ -139,6 +145,11 @@ class Process(ABC):
     def w(self) -> Tensor:
         """Weights at time ``t``, shape (d,)."""
         return self.state.w
+
+    @property
+    def nu(self) -> Tensor:
+        """The optimizer's state that contains the gradient at ``w``."""
+        return self.state.nu
 
     @abstractmethod
     def observe(self, *, spectrum: bool) -> Observation:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ccpsolve.stationary import StationaryPreconditioner
 from flows.methods import Method
 from flows.objective import Objective
-from flows.process import Observation, Process, Start, State
+from flows.process import Observation, Process, Start, State, harmonic_step_size
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +69,15 @@ class Quasistatic(Process):
         settled = self._settled = self.settle(self.w, self.t)
         self.state = State(self.w, settled.nu)
         norm = float(settled.gradient.norm())
+        step_size = harmonic_step_size(settled.p)
         if not spectrum:
-            return Observation(settled.loss, norm)
+            return Observation(settled.loss, norm, gradient=settled.gradient, step_size=step_size)
         # P must be definite for the eigen-solver, also where the loss depends on nothing
         p = settled.p.clamp_min(torch.finfo(settled.p.dtype).eps * float(settled.p.max()))
-        return Observation(settled.loss, norm, self.measure_spectrum(self.w, p).values)
+        values = self.measure_spectrum(self.w, p).values
+        return Observation(
+            settled.loss, norm, values, gradient=settled.gradient, step_size=step_size
+        )
 
     def advance(self) -> None:
         """Advance by one unit of time."""

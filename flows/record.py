@@ -10,6 +10,7 @@ from flows.process import Observation
 _UNITS = {
     "loss": ("train loss", "loss"),
     "gradient_norm": ("Euclidean norm of the gradient", "loss/weight"),
+    "step_size": ("harmonic mean of the step sizes of the weights, d/tr P", "weight²/loss"),
     "effective_sharpness": ("largest eigenvalues of P⁻¹H, descending; 2 is the edge", "1"),
     "predicted_squared_gradient": ("time-average of ‖g‖² predicted by the central flow", "loss²"),
     "squared_gradient_entries": ("squares of entries of the gradient", "loss²/weight²"),
@@ -37,7 +38,7 @@ class Recorder:
         self.processes = processes
         self._scalars = {
             (name, process): np.full(steps + 1, np.nan)
-            for name in ("loss", "gradient_norm", "distance")
+            for name in ("loss", "gradient_norm", "step_size", "distance")
             for process in processes
         }
         self._central = {
@@ -59,6 +60,7 @@ class Recorder:
         """Record one observation of one process."""
         self._scalars["loss", process][step] = observation.loss
         self._scalars["gradient_norm", process][step] = observation.gradient_norm
+        self._scalars["step_size", process][step] = observation.step_size
         self._eigenvalues[process][step] = observation.eigenvalues
         oscillation = observation.oscillation
         if oscillation is not None:
@@ -88,7 +90,7 @@ class Recorder:
     def dataset(self, attributes: dict[str, str | float | int]) -> xr.Dataset:
         """Return everything recorded, with ``attributes`` and the reasons of stopped processes."""
         data: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
-        for name in ("loss", "gradient_norm", "distance"):
+        for name in ("loss", "gradient_norm", "step_size", "distance"):
             stacked = np.stack([self._scalars[name, process] for process in self.processes])
             data[name] = (("process", "step"), stacked)
         width = max((len(e) for rows in self._eigenvalues.values() for e in rows), default=0)

@@ -31,8 +31,10 @@ from flows.methods import Method
 from flows.midpoint import Midpoint
 from flows.objective import Objective
 from flows.process import Flow, Observation, Oscillation, Process, Start
+from flows.quasistatic import Quasistatic
 from flows.record import Recorder
 from flows.stable import Stable
+from flows.stationarity import Stationarity
 from flows.stationary import Stationary, require_terms
 
 if TYPE_CHECKING:
@@ -118,7 +120,7 @@ class Run:
             torch.tensor(self.weights(process, step)),
             torch.tensor(self.state(process, step)),
             int(self.dataset.attrs.get("updates", 0)) + step,
-            holds_gradient=issubclass(PROCESSES[process], Flow)
+            holds_gradient=issubclass(PROCESSES[process], Flow | Quasistatic)
             or (step == 0 and bool(self.dataset.attrs.get("holds_gradient", 0))),
         )
 
@@ -171,6 +173,7 @@ def run(
     closure: str = "complementarity",
     curvature: str = "exact",
     spectrum_every: int = 5,
+    stationarity_every: int = 0,
     save_weights: int | Iterable[int] = (),
     gradient_entries: Iterable[int] = (),
     test_inputs: Data = None,
@@ -215,6 +218,9 @@ def run(
     spectrum_every : int
         Steps between measurements of the effective eigenvalues of processes that do not need
         them to advance.
+    stationarity_every : int
+        Steps between comparisons of RMSProp's ν with its stationary value (0: none); see
+        :class:`flows.stationarity.Stationarity`.
     save_weights : int or iterable of int
         Steps at which weights and state of every process are kept; an int is an interval.
     gradient_entries : iterable of int
@@ -253,10 +259,12 @@ def run(
     True
     """
     names = _checked_processes(processes, method)
-    _check_counts(steps=steps, warm_start=warm_start)
+    _check_counts(steps=steps, warm_start=warm_start, stationarity_every=stationarity_every)
     _check_counts(minimum=1, substeps=substeps, spectrum_every=spectrum_every)
     require_terms(closure, curvature)
     central, scheme = _central(integrator, rtol, substeps)
+    if stationarity_every:
+        Stationarity.require(method)
     kept = _kept_steps(save_weights, steps)
     folder = None if out is None else storage.prepare(out, overwrite=overwrite)
     if check:
@@ -264,6 +272,8 @@ def run(
     begin = _warm_start(objective, method, start, warm_start)
     watch = make_watch(objective, gradient_entries, test_inputs)
     session = _Session(Recorder(names, steps), objective, watch)
+    if stationarity_every:
+        session.monitor = Stationarity(objective, method, names, steps, stationarity_every)
     options: dict[str, dict[str, object]] = {
         "central": {**scheme, "mixed_term": mixed_term},
         "stationary": {"substeps": substeps, "closure": closure, "curvature": curvature},
@@ -292,7 +302,7 @@ def run(
         raise
     finally:
         attributes["seconds_total"] = time.perf_counter() - started
-        dataset = session.recorder.dataset(attributes)
+        dataset = session.dataset(attributes)
         if folder is not None:
             storage.save(folder, dataset, session.weights)
     return Run(dataset, session.weights, folder)
@@ -305,6 +315,7 @@ class _Session:
         self.active: dict[str, Process] = {}
         self.recorder = recorder
         self.weights: dict[str, np.ndarray] = {}
+        self.monitor: Stationarity | None = None
         self._objective = objective
         self._watch = watch
         recorder.entries = watch.entries
@@ -330,6 +341,8 @@ class _Session:
                 self._latest[name] = observation
                 self.recorder.observe(step, name, observation)
                 self.recorder.watch(step, name, self._watch.measure(process, observation))
+        if self.monitor is not None:
+            self.monitor.observe(step, self.active)
         discrete = self.active.get("discrete")
         if discrete is None:
             return
@@ -339,6 +352,14 @@ class _Session:
             oscillation = self._latest[name].oscillation
             if oscillation is not None:
                 self.recorder.displacement(step, _coordinates(oscillation, offset))
+
+    def dataset(self, attributes: dict[str, str | float | int]) -> xr.Dataset:
+        """Return everything recorded."""
+        if self.monitor is None:
+            return self.recorder.dataset(attributes)
+        attributes |= {f"monitor_{name}": count for name, count in self.monitor.counts.items()}
+        variables, coordinates = self.monitor.variables()
+        return self.recorder.dataset(attributes).assign(variables).assign_coords(coordinates)
 
     def advance(self) -> None:
         for name in list(self.active):

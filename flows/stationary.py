@@ -80,7 +80,7 @@ class Stationary(Quasistatic):
     @classmethod
     def require(cls, method: Method) -> None:
         """Refuse methods other than RMSProp, with the reason."""
-        require_rmsprop(method, cls.name)
+        require_rmsprop(method, f"processes: {cls.name!r}")
 
     @property
     def own_counts(self) -> dict[str, int]:

@@ -140,7 +140,7 @@ def hessian_products(objective: Objective, w: Tensor) -> Callable[[np.ndarray], 
     return product
 
 
-def require_rmsprop(method: Method, process: str) -> None:
+def require_rmsprop(method: Method, what: str) -> None:
     """Refuse methods without a stationary preconditioner, with the reason.
 
     Raises
@@ -155,9 +155,7 @@ def require_rmsprop(method: Method, process: str) -> None:
         "rmsprop-norm": "one ν for all weights leaves Σ undetermined where several directions "
         "are critical",
     }.get(method.name, "eq. 12 is about its ν")
-    raise InvalidArgumentError(
-        f"processes: {process!r} is defined for rmsprop, found {method.name}: {reason}"
-    )
+    raise InvalidArgumentError(f"{what} is defined for rmsprop, found {method.name}: {reason}")
 
 
 def _numpy(x: Tensor) -> np.ndarray:

@@ -42,6 +42,14 @@ def test_code_in_pages(page, tmp_path, monkeypatch):
     assert (tmp_path / "figure.png").is_file()
 
 
+def test_examples_in_the_page_on_complementarity_problems():
+    options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    page = ROOT / "docs" / "complementarity.md"
+    found = doctest.testfile(str(page), module_relative=False, optionflags=options)
+    assert found.attempted > 10
+    assert found.failed == 0
+
+
 def test_reference_names_every_public_name():
     pages = "".join(page.read_text() for page in (ROOT / "docs" / "reference").glob("*.md"))
     for package in (ccpsolve, flows, ccpsolve.dvi, flows.tasks, flows.figures):

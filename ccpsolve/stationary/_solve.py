@@ -125,36 +125,50 @@ def stationary_preconditioner(
         failure_probability=failure_probability,
         rng=rng,
     )
+    candidate = _run(
+        method, problem, certifier, start, rank, rng, max_iterations, max_products or np.inf
+    )
+    assert certifier.best is not None
+    return _solution(problem, certifier, certifier.best, candidate, method)
+
+
+def _run(
+    method: str,
+    problem: StationaryProblem,
+    certifier: Certifier,
+    start: StationaryPreconditioner | Any | None,
+    rank: int | None,
+    rng: np.random.Generator,
+    max_iterations: int | None,
+    max_products: float,
+) -> Candidate:
     E = None
     if method == "fixed_point" or start is not None:
         E = _starting_factor(problem, start, rank, rng)
+    if method == "interior_point":
+        return _solve_dense(problem, certifier, max_iterations or 100)
     if method == "fixed_point":
         assert E is not None
-        candidate = solve_fixed_point(
+        return solve_fixed_point(
             problem,
             E,
             certifier,
             max_iterations=max_iterations or 10_000,
-            max_products=max_products or np.inf,
+            max_products=max_products,
         )
-    elif method == "subspace":
-        candidate = solve_subspace(
-            problem,
-            certifier,
-            start=E,
-            basis=start.basis if isinstance(start, StationaryPreconditioner) else None,
-            rng=rng,
-            max_iterations=max_iterations or 500,
-            max_products=max_products or np.inf,
-        )
-    elif method == "coordinate_ascent":
-        candidate = solve_coordinate_ascent(
+    if method == "coordinate_ascent":
+        return solve_coordinate_ascent(
             problem, certifier, start=E, rng=rng, max_sweeps=max_iterations or 3000
         )
-    else:
-        candidate = _solve_dense(problem, certifier, max_iterations or 100)
-    assert certifier.best is not None
-    return _solution(problem, certifier, certifier.best, candidate, method)
+    return solve_subspace(
+        problem,
+        certifier,
+        start=E,
+        basis=start.basis if isinstance(start, StationaryPreconditioner) else None,
+        rng=rng,
+        max_iterations=max_iterations or 500,
+        max_products=max_products,
+    )
 
 
 def _choose(problem: StationaryProblem) -> str:

@@ -12,10 +12,10 @@ import re
 from collections.abc import Mapping
 
 from flows._errors import InvalidArgumentError
-from flows.figures import learning_rates, overviews, summaries
+from flows.figures import learning_rates, overviews, stationary, summaries
 from flows.figures.experiment import Figure
 
-_MODULES = (overviews, learning_rates, summaries)
+_MODULES = (overviews, learning_rates, summaries, stationary)
 
 #: Every figure by its name.
 FIGURES: Mapping[str, Figure] = {
@@ -50,7 +50,7 @@ def find(name: str) -> Figure:
             f"shows; known by number: {known or 'none'}; the others are named by what they show, "
             "such as gd-cnn-mse (flows reproduce --list)"
         )
-    near = difflib.get_close_matches(name, FIGURES, n=3)
+    near = [] if number else difflib.get_close_matches(name, FIGURES, n=3)
     hint = f"; near are {', '.join(near)}" if near else ""
     raise InvalidArgumentError(f"figure: unknown figure {name!r}{hint} (flows reproduce --list)")
 

@@ -9,6 +9,7 @@ from ccpsolve.stationary import stationary_preconditioner
 from flows._stationary_terms import complementarity_term, exact_term, trace_term
 from flows.ablated import Ablated
 from flows.cli import main
+from flows.figures import find
 from flows.process import Start
 from flows.stationary import Stationary
 from flows.stationary_solver import StationarySolver
@@ -360,3 +361,13 @@ class TestRun:
         error = capsys.readouterr().err
         assert error.count("\n") == 1
         assert "'stationary' is defined for rmsprop, found gd" in error
+
+    @pytest.mark.parametrize("name", ["fig5", "fig7", "fig11"])
+    def test_figures_draw_the_flows(self, objective, name):
+        figure = find(name)
+        processes = figure.experiments[0].processes
+        method = flows.RMSProp(LR / 10, 0.9)
+        result = flows.run(objective, method, steps=2, processes=processes, check=False)
+        drawing = figure.draw(figure, [result])
+        assert len(drawing.axes) == 2
+        drawing.canvas.draw()

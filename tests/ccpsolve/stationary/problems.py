@@ -7,10 +7,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse
 
-
-def wishart(d, rng):
-    factor = rng.standard_normal((d, 2 * d))
-    return factor @ factor.T / d
+from bench.stationary_problems import wishart
 
 
 def goe(d, rng):

@@ -60,6 +60,23 @@ def test_rank_one_stops_at_a_false_fixed_point():
     assert true.primal == pytest.approx(5.0046, abs=1e-4)
 
 
+def test_the_rank_of_the_solution_is_not_enough():
+    rng = np.random.default_rng(0)
+    H, c = wishart(10, rng), 0.1
+    true = default(H, c)
+    assert true.gap <= 1e-8
+    runs = [
+        published(H, c, rank=true.rank, rng=np.random.default_rng(seed), tol=1e-6)
+        for seed in range(20)
+    ]
+    stopped = [sp for sp in runs if not sp.status.ok]
+    assert 0 < len(stopped) < 20
+    for sp in stopped:
+        assert sp.gap > 1e-6
+        assert sp.dual < true.primal < sp.primal
+        assert sp.effective_sharpness > 2
+
+
 def test_rank_one_more_than_needed_succeeds():
     rng = np.random.default_rng(0)
     H, c = wishart(10, rng), 0.1
