@@ -175,7 +175,7 @@ def draw_cosine(figure: Figure, runs: list[Run]) -> Drawing:
             left.plot(
                 known, chosen[name].values[known], style, color=colour, label=f"{what}, {who}"
             )
-    left.legend(loc="center right", bbox_to_anchor=(1, 0.45), ncols=2)
+    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
     chosen = dataset.sel(followed="central")
     known = np.flatnonzero(np.isfinite(chosen.nu_cosine.values))
     shown = known[np.linspace(0, len(known) - 1, _SNAPSHOTS).astype(int)]

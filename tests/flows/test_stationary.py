@@ -9,6 +9,7 @@ from ccpsolve.stationary import stationary_preconditioner
 from flows._stationary_terms import complementarity_term, exact_term, trace_term
 from flows.ablated import Ablated
 from flows.cli import main
+from flows.discrete import Discrete
 from flows.figures import find
 from flows.process import Start
 from flows.stationary import Stationary
@@ -371,3 +372,25 @@ class TestRun:
         drawing = figure.draw(figure, [result])
         assert len(drawing.axes) == 2
         drawing.canvas.draw()
+
+
+@pytest.mark.parametrize("loss", ["mse", "cross-entropy"])
+def test_products_on_a_network_at_the_edge(loss):
+    """Certified within 120 products from nothing, and within 50 after 10 optimizer steps."""
+    task = flows.tasks.load("digits", loss=loss, examples=100, dtype=torch.float64)
+    network = flows.tasks.build_model("mlp", task, width=12)
+    objective = flows.Objective(network, task.loss, task.inputs, task.targets)
+    method = flows.RMSProp(2e-3, 0.99, bias_correction=True)
+    optimizer = Discrete(objective, method, begin(objective.w0, method))
+    solver = StationarySolver(objective)
+    solutions = []
+    for steps in (100, 10):
+        for _ in range(steps):
+            optimizer.advance()
+        w = optimizer.w
+        solutions.append(solver.solve(w, objective.gradient(w), 2e-3))
+    cold, warm = solutions
+    assert cold.rank > 0
+    assert max(cold.gap, warm.gap) <= 1e-4
+    assert cold.products <= 120
+    assert warm.products <= 50
