@@ -25,6 +25,7 @@ from torch import Tensor
 
 from ccpsolve import CCPError, dvi, smat, svec
 from flows._errors import InvalidArgumentError
+from flows._svec import columns_of, scales, weighted_gram
 from flows.methods import Method
 from flows.objective import Objective
 from flows.process import (
@@ -111,11 +112,11 @@ class Central(Flow):
         # In float64 whatever the network's precision, so that β ⪰ 0 survives rounding.
         root = p.double().sqrt()
         scaled = third.double() / (root if p.ndim == 0 else root[:, None])
-        alpha = -scaled.T @ (gradient.double() / root) - 2 * _weighted_gram(U, hardening)
+        alpha = -scaled.T @ (gradient.double() / root) - 2 * weighted_gram(U, hardening)
         beta = 0.5 * scaled.T @ scaled
         if nu.numel():
             changes = (self.method.preconditioner_change(nu, x, clock) for x in reaction)
-            beta = beta + 2 * _columns([_weighted_gram(U, change) for change in changes], beta)
+            beta = beta + 2 * columns_of([weighted_gram(U, change) for change in changes], beta)
 
         def advance(X: np.ndarray, dt: float) -> State:
             x = torch.as_tensor(svec(X)).to(w)
@@ -186,7 +187,7 @@ class Central(Flow):
         """Return 𝒯 as a matrix (d, n) acting on svec coordinates."""
         if U.shape[1] == 0:
             return U
-        return self.objective.third_pairs(w, U) * torch.as_tensor(_scales(U.shape[1])).to(w)
+        return self.objective.third_pairs(w, U) * torch.as_tensor(scales(U.shape[1])).to(w)
 
     def _reaction(
         self, state: State, gradient: Tensor, clock: float, HU: Tensor, third: Tensor
@@ -194,31 +195,13 @@ class Central(Flow):
         """Return the columns of ℛ in svec coordinates, each shaped as ν."""
         nu, k = state.nu, HU.shape[1]
         columns = []
-        for column, (i, j, scale) in enumerate(zip(*np.triu_indices(k), _scales(k), strict=True)):
+        for column, (i, j, scale) in enumerate(zip(*np.triu_indices(k), scales(k), strict=True)):
             pull = self.method.reaction(nu, gradient, clock, HU[:, i], HU[:, j]) * scale
             if self.mixed_term:
                 shift = 0.5 * third[:, column]
                 pull = pull + self.method.rate_change(nu, gradient, clock, shift)
             columns.append(pull)
         return columns
-
-
-def _scales(k: int) -> np.ndarray:
-    """Return the svec scaling of the pairs i ≤ j: 1 on the diagonal, √2 off it."""
-    first, second = np.triu_indices(k)
-    return np.where(first == second, 1.0, np.sqrt(2.0))
-
-
-def _weighted_gram(U: Tensor, weight: Tensor) -> Tensor:
-    """Return ``svec(Uᵀ diag(weight) U)``."""
-    U, weight = U.double(), weight.double()
-    gram = U.T @ (U * (weight if weight.ndim == 0 else weight[:, None]))
-    first, second = np.triu_indices(U.shape[1])
-    return gram[first, second] * torch.as_tensor(_scales(U.shape[1])).to(U)
-
-
-def _columns(columns: list[Tensor], like: Tensor) -> Tensor:
-    return torch.stack(columns, dim=1) if columns else torch.zeros_like(like)
 
 
 def _numpy(x: Tensor) -> np.ndarray:

@@ -137,8 +137,12 @@ class RunCommand:
     (rmsprop) or ablated (rmsprop, rmsprop-norm) flow."""
     warm_start: int = 0
     """Optimizer steps before all processes start."""
+    integrator: Annotated[str, _one_of("adaptive", "euler")] = "adaptive"
+    """How the central flow is integrated: in steps as long as rtol allows, or by Euler steps."""
+    rtol: Annotated[float | None, _shown("FLOAT", "0.005")] = None
+    """Error of the central flow's weights that is allowed per length of their path."""
     substeps: int = 4
-    """Euler steps of the central flow per unit of time."""
+    """Steps per unit of time with --integrator euler, the published scheme."""
     spectrum_every: int = 5
     """Steps between measurements of the sharpness of processes that do not need it to advance."""
     seed: int = 0
@@ -207,6 +211,8 @@ class RunCommand:
             out=self.out,
             overwrite=self.overwrite,
             warm_start=self.warm_start,
+            integrator=self.integrator,
+            rtol=self.rtol,
             substeps=self.substeps,
             spectrum_every=self.spectrum_every,
             progress=self.progress,

@@ -40,6 +40,7 @@ class Method(ABC):
 
     name: str
     threshold = 2.0
+    reaction_needs_gradient = True
 
     def __init__(self, lr: float | Schedule) -> None:
         self._schedule = lr if callable(lr) else None
@@ -98,6 +99,14 @@ class Method(ABC):
     def rate_change(self, nu: Tensor, gradient: Tensor, t: float, change: Tensor) -> Tensor:
         """Return ``∂f/∂g·x``, the change of the rate with a change x of the gradient."""
         return _derivative(lambda g: self.rate(nu, g, t), (gradient,), (change,))[1]
+
+    def relaxation(self, nu: Tensor, gradient: Tensor, t: float) -> float:
+        """Return the rate at which the state relaxes, the size of ``−∂f/∂ν`` (0 if it grows)."""
+        if not nu.numel():
+            return 0.0
+        probe = nu.abs() + nu.abs().mean()
+        change = _derivative(lambda n: self.rate(n, gradient, t), (nu,), (probe,))[1]
+        return max(0.0, -float((change * probe).sum() / (probe * probe).sum()))
 
     def describe(self) -> dict[str, float | str]:
         """Return the name and the hyperparameters, for provenance."""
@@ -158,6 +167,8 @@ class _Averaged(Method):
     targets (Lemma 4).
     """
 
+    reaction_needs_gradient = False
+
     def __init__(
         self,
         lr: float | Schedule,
@@ -185,6 +196,10 @@ class _Averaged(Method):
     def rate(self, nu: Tensor, gradient: Tensor, t: float) -> Tensor:
         """Return ``c (s(g) − ν)``, ``c = (1−β₂)/β₂``."""
         return (1 - self.beta2) / self.beta2 * (self.square(gradient) - nu)
+
+    def relaxation(self, nu: Tensor, gradient: Tensor, t: float) -> float:
+        """Return ``c``."""
+        return (1 - self.beta2) / self.beta2
 
     def scale(self, nu: Tensor, t: Tensor) -> Tensor:
         """Return ``√(ν/(1−β₂ᵗ)) + ε`` (without bias correction, ``√ν + ε``)."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from flows._errors import FlowsError, InvalidArgumentError
 from flows._examples import Data
 from flows._watch import Watch, make_watch
 from flows.ablated import Ablated
+from flows.adaptive import RTOL, AdaptiveCentral, require_rtol
 from flows.central import Central
 from flows.discrete import Discrete
 from flows.methods import Method
@@ -165,6 +166,8 @@ def run(
     overwrite: bool = False,
     start: Start | None = None,
     warm_start: int = 0,
+    integrator: str = "adaptive",
+    rtol: float | None = None,
     substeps: int = 4,
     mixed_term: bool = False,
     closure: str = "complementarity",
@@ -200,6 +203,12 @@ def run(
         objective's own weights and the method's initial state.
     warm_start : int
         Optimizer steps before all processes start.
+    integrator : {"adaptive", "euler"}
+        How the central flow is integrated: in steps as long as ``rtol`` allows, or by ``substeps``
+        Euler steps per unit of time, the published scheme.
+    rtol : float, optional
+        Error of the central flow's weights allowed per length of their path; the default gives
+        about the accuracy of four Euler steps per unit of time.
     substeps : int
         Euler steps per unit of time of the central, stationary and ablated flow.
     mixed_term : bool
@@ -253,6 +262,7 @@ def run(
     _check_counts(steps=steps, warm_start=warm_start, stationarity_every=stationarity_every)
     _check_counts(minimum=1, substeps=substeps, spectrum_every=spectrum_every)
     require_terms(closure, curvature)
+    central, scheme = _central(integrator, rtol, substeps)
     if stationarity_every:
         Stationarity.require(method)
     kept = _kept_steps(save_weights, steps)
@@ -265,14 +275,16 @@ def run(
     if stationarity_every:
         session.monitor = Stationarity(objective, method, names, steps, stationarity_every)
     options: dict[str, dict[str, object]] = {
-        "central": {"substeps": substeps, "mixed_term": mixed_term},
+        "central": {**scheme, "mixed_term": mixed_term},
         "stationary": {"substeps": substeps, "closure": closure, "curvature": curvature},
         "ablated": {"substeps": substeps},
     }
     for name in names:
-        session.add(name, method, begin, options.get(name, {}))
+        kind = central if name == "central" else PROCESSES[name]
+        session.add(name, kind, method, begin, options.get(name, {}))
     started = time.perf_counter()
-    attributes = _attributes(method, objective, provenance or {}, steps, warm_start, substeps)
+    given = {"integrator": integrator, "substeps": substeps, **scheme, **(provenance or {})}
+    attributes = _attributes(method, objective, given, steps, warm_start)
     attributes |= {"updates": begin.updates, "holds_gradient": int(begin.holds_gradient)}
     try:
         interval = 0.2 if sys.stderr.isatty() else _LOG_INTERVAL
@@ -312,12 +324,13 @@ class _Session:
     def add(
         self,
         name: str,
+        kind: type[Process],
         method: Method,
         start: Start,
-        options: Mapping[str, object],
+        options: Mapping[str, Any],
     ) -> None:
         with _Account(self, name):
-            self.active[name] = PROCESSES[name](self._objective, method, start, **options)
+            self.active[name] = kind(self._objective, method, start, **options)
 
     def observe(self, step: int, *, spectrum: bool) -> None:
         self._latest = {}
@@ -428,6 +441,21 @@ def _checked_processes(processes: Iterable[str], method: Method) -> tuple[str, .
     return names
 
 
+def _central(
+    integrator: str, rtol: float | None, substeps: int
+) -> tuple[type[Process], dict[str, Any]]:
+    """Return the class of the central flow and the options of its integrator."""
+    if integrator == "euler":
+        if rtol is not None:
+            raise InvalidArgumentError("rtol goes with integrator='adaptive', found 'euler'")
+        return Central, {"substeps": substeps}
+    if integrator == "adaptive":
+        rtol = RTOL if rtol is None else rtol
+        require_rtol(rtol)
+        return AdaptiveCentral, {"rtol": rtol}
+    raise InvalidArgumentError(f"integrator must be 'adaptive' or 'euler', found {integrator!r}")
+
+
 def _check_counts(minimum: int = 0, **arguments: int) -> None:
     for name, value in arguments.items():
         if not isinstance(value, int) or value < minimum:
@@ -447,7 +475,6 @@ def _attributes(
     provenance: Mapping[str, str | float | int],
     steps: int,
     warm_start: int,
-    substeps: int,
 ) -> dict[str, str | float | int]:
     versions = {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()}
     now = datetime.datetime.now(datetime.UTC)
@@ -457,8 +484,6 @@ def _attributes(
         "threshold": method.threshold,
         "steps": steps,
         "warm_start": warm_start,
-        "integrator": "euler",
-        "substeps": substeps,
         "weights": objective.dim,
         "dtype": str(objective.dtype).removeprefix("torch."),
         "device": _device_name(objective.device),

@@ -25,6 +25,8 @@ _DEPENDENT = 1e3
 # Residuals allowed to the guards, relative to their distance from the threshold.
 _GUARD = 0.05
 _FURTHER_GUARD = 0.15
+# Far from the threshold, where that says little: relative to the largest eigenvalue.
+_RELATIVE_GUARD = 0.1
 
 # Pairs resolved by a cold start: a Krylov space grown from b vectors sees at most b copies of a
 # multiple eigenvalue, and clusters at the edge of stability are the rule.
@@ -99,6 +101,10 @@ class CriticalSubspace:
         Number of pairs tracked below ``level``, ≥ 1.
     tol : float
         Relative residual tolerance, > 0. Eigenvalues are then accurate to about ``tol²``.
+    eigenvalue_tol : float, optional
+        Accept a pair above ``level`` instead as soon as the estimate ``‖r‖²/gap`` of the error of
+        its eigenvalue is below this, with the gap to the eigenvalues below ``level``; and the top
+        pair, if it is below, like a further guard.
     max_tracked : int
         Largest number of eigenvalues above ``level``; the flow's complementarity problem grows
         with its square.
@@ -132,6 +138,7 @@ class CriticalSubspace:
         level: float = 1.7,
         guards: int = 2,
         tol: float = 1e-3,
+        eigenvalue_tol: float | None = None,
         max_tracked: int = 40,
         max_products: int = 1000,
         seed: int = 0,
@@ -147,6 +154,7 @@ class CriticalSubspace:
         self.level = level
         self.guards = guards
         self.tol = tol
+        self.eigenvalue_tol = eigenvalue_tol
         self.max_tracked = max_tracked
         self.max_products = max_products
         self._generator = torch.Generator().manual_seed(seed)
@@ -183,7 +191,7 @@ class CriticalSubspace:
             wanted = min(goal, basis.size)
             residual = basis.residuals(values, ritz, wanted)
             norms = _norms(residual)
-            open_pairs = np.flatnonzero(norms > self._allowed(values[:wanted]))
+            open_pairs = np.flatnonzero(norms > self._allowed(values[:wanted], cold))
             short = min(goal, self.dim) - basis.size
             if len(open_pairs) == 0 and short <= 0:
                 break
@@ -214,15 +222,27 @@ class CriticalSubspace:
             )
         return near + self.guards
 
-    def _allowed(self, values: np.ndarray) -> np.ndarray:
+    def _allowed(self, values: np.ndarray, cold: bool) -> np.ndarray:
         near = int(np.count_nonzero(values > self.level))
         allowed = self.tol * np.abs(values)
         room = np.maximum(self.threshold - values, 0.0)
         allowed[near:] = np.maximum(allowed[near:], _GUARD * room[near:])
         allowed[near + 1 :] = np.maximum(allowed[near + 1 :], _FURTHER_GUARD * room[near + 1 :])
-        if near == 0:
+        if self.eigenvalue_tol is not None:
+            if cold:
+                return self.tol * np.abs(values[0]) + 0.0 * values
+            gap = np.maximum(values[:near] - (values[near] if near < len(values) else 0.0), 0.0)
+            allowed[:near] = np.maximum(allowed[:near], np.sqrt(self.eigenvalue_tol * gap))
+            visible = np.minimum(_FURTHER_GUARD * room[near:], _RELATIVE_GUARD * abs(values[0]))
+            allowed[near:] = visible
+        elif near == 0:
             allowed[0] = self.tol * abs(values[0])
         return allowed
+
+    @property
+    def vectors(self) -> Tensor | None:
+        """The orthonormal vectors kept from the last update, shape (d, m)."""
+        return self._basis
 
     def _start(self, like: Tensor) -> Tensor:
         if self._basis is not None:

@@ -10,8 +10,29 @@ point, in a small frame of the directions in which ``A`` is nearly singular. The
 anything (a NumPy array, a record of torch tensors): only k×k data cross the protocol.
 """
 
+from ccpsolve.dvi._adaptive import AdaptiveIntegrator, IntegrationError
+from ccpsolve.dvi._arrays import ArrayProblem
+from ccpsolve.dvi._dense import Event, Statistics, Step
 from ccpsolve.dvi._euler import EulerStep, euler_step
 from ccpsolve.dvi._integrate import Trajectory, integrate
 from ccpsolve.dvi._problem import Linearization, Problem
+from ccpsolve.dvi._smooth import Contact, SmoothProblem
+from ccpsolve.dvi._trial import congruence
 
-__all__ = ["EulerStep", "Linearization", "Problem", "Trajectory", "euler_step", "integrate"]
+__all__ = [
+    "AdaptiveIntegrator",
+    "ArrayProblem",
+    "Contact",
+    "EulerStep",
+    "Event",
+    "IntegrationError",
+    "Linearization",
+    "Problem",
+    "SmoothProblem",
+    "Statistics",
+    "Step",
+    "Trajectory",
+    "congruence",
+    "euler_step",
+    "integrate",
+]

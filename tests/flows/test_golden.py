@@ -31,6 +31,7 @@ def followed(request):
         steps=steps,
         start=truth.start,
         processes=("discrete", "central"),
+        integrator="euler",
         save_weights=snapshots,
         check=False,
     )
@@ -96,6 +97,7 @@ def test_euler_converges_to_the_fine_solution():
             method,
             steps=30,
             processes=["central"],
+            integrator="euler",
             substeps=substeps,
             save_weights=steps,
             check=False,

@@ -88,6 +88,8 @@ def test_golden_midpoints():
 @pytest.mark.parametrize("process", ["discrete", "central", "stable"])
 def test_going_on_from_a_saved_state(network, method, process):
     options = {"processes": [process], "check": False, "save_weights": 2}
+    # Steps of adaptive length begin anew, which changes their errors; Euler steps do not.
+    options["integrator"] = "euler"
     whole = flows.run(network, method, steps=8, warm_start=2, **options)
     rest = flows.run(network, method, steps=4, start=whole.start(process, 4), **options)
     for step in (0, 2, 4):

@@ -85,7 +85,8 @@ def test_warm_start(network):
 
 
 def test_counts_are_charged_to_the_process_that_asks(network):
-    run = flows.run(network, flows.GD(0.3), steps=6, spectrum_every=100, check=False)
+    options = {"spectrum_every": 100, "integrator": "euler", "check": False}
+    run = flows.run(network, flows.GD(0.3), steps=6, **options)
     assert run.counts["discrete"]["gradient"] == 7
     assert run.counts["discrete"]["third"] == 0
     assert run.counts["central"]["ccp"] == 4 * 6 + 1
@@ -142,7 +143,7 @@ def test_writes_and_loads(tmp_path, network):
     assert attributes["lr"] == 0.3
     assert attributes["seed"] == 3
     assert "torch" in json.loads(attributes["versions"])
-    for name in ("command", "created", "device", "dtype", "substeps"):
+    for name in ("command", "created", "device", "dtype", "integrator", "rtol"):
         assert name in attributes
 
 
@@ -209,6 +210,10 @@ def test_missing_or_broken_run(tmp_path):
         ({"steps": 2.5}, "steps"),
         ({"steps": 1, "warm_start": -1}, "warm_start"),
         ({"steps": 1, "substeps": 0}, "substeps"),
+        ({"steps": 1, "integrator": "rk4"}, "integrator"),
+        ({"steps": 1, "integrator": "euler", "rtol": 0.1}, "rtol"),
+        ({"steps": 1, "rtol": 0.0}, "rtol"),
+        ({"steps": 1, "rtol": np.nan}, "rtol"),
         ({"steps": 1, "spectrum_every": 0}, "spectrum_every"),
         ({"steps": 1, "save_weights": 0}, "save_weights"),
         ({"steps": 1, "processes": ["adam"]}, "processes"),

@@ -1,0 +1,116 @@
+"""The protocol through which the adaptive integrator sees a DVI.
+
+States, forces and velocities are flat arrays of one library (NumPy, torch, …) that can be added,
+multiplied by floats and indexed like NumPy's; only k×k data are NumPy float64. A *force* is what
+the reaction is extrapolated in: it acts on the state by ``z' = f(t, z) + push(t, z, force)``, and
+``force = columns @ svec(X)`` is linear in the multiplier X.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Vector = Any
+"""A flat array of any library, shape (m,)."""
+Matrix = Any
+"""Columns of that library, shape (m, n)."""
+
+
+class Contact(Protocol):
+    """A DVI near one point ``(t, z)``, in a frame U of its k nearly active directions.
+
+    The multiplier X lives in this frame. With ``n = k(k+1)/2``, svec as in `ccpsolve.svec`.
+    """
+
+    @property
+    def slack(self) -> Array:
+        """``UᵀA(t, z)U``, shape (k, k)."""
+        ...
+
+    @property
+    def slack_rate(self) -> Array:
+        """``Uᵀ(∂A/∂t)U``, the change of the slack at a fixed state, shape (k, k)."""
+        ...
+
+    @property
+    def beyond(self) -> Array:
+        """The smallest slacks outside the frame, as far as they are known, shape (g,).
+
+        They tell when a direction will enter.
+        """
+        ...
+
+    @property
+    def transport(self) -> Array:
+        """Coordinates of the previous contact's frame in this one, shape (k, k0).
+
+        A multiplier X0 there is ``transport @ X0 @ transport.T`` here.
+        """
+        ...
+
+    @property
+    def stiffness(self) -> float:
+        """Bound on the fastest decay rate of ``f`` here; decides the number of stages."""
+        ...
+
+    @property
+    def columns(self) -> Matrix:
+        """The forces of unit multipliers here: ``force = columns @ svec(X)``, (m, n)."""
+        ...
+
+    @property
+    def carried(self) -> Matrix:
+        """The same at the previous contact, in the frame of this one, (m, n)."""
+        ...
+
+    def velocity(self, forces: Matrix, h: float) -> Matrix:
+        """Return what constant forces make of the velocity, averaged over a time h up to here.
+
+        To first order in h that is ``push``; a stiff problem relaxes the displacement inside the
+        step: along a direction that decays at the rate λ, the factor is ``(1 − e^{−λh})/(λh)``.
+        """
+        ...
+
+    def differentiate(self, velocities: Matrix) -> Array:
+        """Return ``svec(Uᵀ (∂A/∂z · v) U)`` for each column v, shape (n, columns)."""
+        ...
+
+
+class SmoothProblem(Protocol):
+    """A DVI ``z' = f(t, z) + push(t, z, force)``, ``0 ⪯ X ⟂ A(t, z) ⪰ 0``, smooth by pieces."""
+
+    def drift(self, t: float, z: Vector) -> Vector:
+        """Return ``f(t, z)``."""
+        ...
+
+    def push(self, t: float, z: Vector, force: Vector) -> Vector:
+        """Return the velocity that a force gives to the state."""
+        ...
+
+    def contact(self, t: float, z: Vector, previous: Contact | None, support: Array) -> Contact:
+        """Look at the constraint.
+
+        Parameters
+        ----------
+        t, z
+            Where.
+        previous : Contact or None
+            The contact at the end of the last accepted step.
+        support : ndarray, shape (k0, r)
+            Orthonormal basis, in the previous frame, of the range of the multiplier expected
+            here. The new frame must contain these directions, and all in which A may become
+            singular.
+        """
+        ...
+
+    def combine(self, columns: Matrix, x: Array) -> Vector:
+        """Return ``columns @ x``."""
+        ...
+
+    def norm(self, z: Vector, difference: Vector) -> float:
+        """Return the size of an error made at z, in the units of ``atol``."""
+        ...

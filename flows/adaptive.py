@@ -1,0 +1,174 @@
+"""The central flow by the adaptive integrator of `ccpsolve.dvi`."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from ccpsolve import CCPError, dvi
+from flows._contact import CentralContact, CentralProblem
+from flows._errors import FlowsError, InvalidArgumentError
+from flows.methods import Method
+from flows.objective import Objective
+from flows.process import Flow, Observation, Oscillation, ProcessStopped, Start
+from flows.spectrum import CriticalSubspace
+
+#: Error allowed per length of path by default: that of the published scheme (Euler, step 1/4).
+RTOL = 5e-3
+
+_FIRST_STEP, _SMALLEST_STEP, _LARGEST_STEP = 0.5, 1 / 32, 16.0
+# A direction that enters or leaves is located to this time or to this slack.
+_EVENT_TIME, _EVENT_SLACK = 0.1, 0.004
+# Largest correction of the slack in a step: what the linearisation leaves is a part of it.
+_SLACK = 0.03
+# Largest violation of a start that is left as it is.
+_INFEASIBLE = 0.01
+# Error of eigenvalues relative to rtol.
+_EIGENVALUE = 0.5
+
+
+def require_rtol(rtol: object) -> None:
+    """Raise unless ``rtol`` is a number strictly between 0 and 1."""
+    if not (isinstance(rtol, int | float) and 0 < rtol < 1):
+        raise InvalidArgumentError(f"rtol must lie strictly between 0 and 1, found {rtol!r}")
+
+
+class AdaptiveCentral(Flow):
+    """Central flow in steps as long as the error allows; the formulas are in :mod:`flows.central`.
+
+    Parameters
+    ----------
+    objective, method, start
+        The problem, and where the flow starts.
+    rtol : float
+        Error of the weights allowed per length of their path.
+    mixed_term : bool
+        See :class:`flows.central.Central`.
+    """
+
+    name = "central"
+
+    def __init__(
+        self,
+        objective: Objective,
+        method: Method,
+        start: Start,
+        *,
+        rtol: float = RTOL,
+        mixed_term: bool = False,
+    ) -> None:
+        require_rtol(rtol)
+        self.rtol = float(rtol)
+        super().__init__(objective, method, start)
+        self.problem = CentralProblem(
+            objective,
+            method,
+            self.first_update,
+            self.state.nu.shape,
+            self.subspace,
+            mixed_term=mixed_term,
+        )
+        self._integrator: dvi.AdaptiveIntegrator | None = None
+        self._step: dvi.Step | None = None
+        self._residual = self._bound = 0.0
+
+    @property
+    def own_counts(self) -> dict[str, int]:
+        """Complementarity problems solved."""
+        return {"ccp": 0 if self._integrator is None else self._integrator.statistics.solves}
+
+    def _make_subspace(self) -> CriticalSubspace:
+        """Track every direction near the threshold, as accurately as the steps need."""
+        return CriticalSubspace(
+            self.objective.dim,
+            threshold=self.method.threshold,
+            eigenvalue_tol=_EIGENVALUE * self.rtol,
+        )
+
+    def observe(self, *, spectrum: bool) -> Observation:
+        """Measure the flow, and what it predicts of the oscillation around it."""
+        self._begin()
+        loss, gradient = self.loss_and_gradient(self.w)
+        contact, X = self._contact(), self._multiplier()
+        variance, axes = np.linalg.eigh(X)
+        turned = torch.as_tensor(axes[:, ::-1].copy()).to(self.w)
+        oscillation = Oscillation(
+            variance=np.maximum(variance[::-1], 0.0),
+            directions=contact.spectrum.dual_frame(contact.k) @ turned,
+            predicted_loss=loss + float(np.trace(X)),
+            critical=contact.k,
+            natural_residual=self._residual,
+            error_bound=self._bound,
+        )
+        self._residual = self._bound = 0.0
+        return Observation(loss, float(gradient.norm()), self._eigenvalues(), oscillation)
+
+    def advance(self) -> None:
+        """Advance by one unit of time."""
+        integrator, target = self._begin(), self.t + 1
+        while integrator.t < target:
+            try:
+                self._step = step = integrator.step(math.inf)
+            except (CCPError, FlowsError) as error:
+                raise ProcessStopped(f"after step {integrator.t:g}: {error}") from error
+            if step.solution is not None:
+                certificate = step.solution.certificate
+                self._residual = max(self._residual, certificate.natural_residual)
+                self._bound = max(self._bound, certificate.error_bound)
+        assert self._step is not None
+        self.t = target
+        self.state = self.problem.split(self._step.at(float(target)))
+
+    def _begin(self) -> dvi.AdaptiveIntegrator:
+        """Return the integrator, made when it is first needed."""
+        if self._integrator is None:
+            try:
+                self._integrator = dvi.AdaptiveIntegrator(
+                    self.problem,
+                    float(self.t),
+                    self.problem.join(self.state),
+                    rtol=self.rtol,
+                    first_step=_FIRST_STEP,
+                    min_step=_SMALLEST_STEP,
+                    max_step=_LARGEST_STEP,
+                    event_tol=_EVENT_TIME,
+                    event_slack=_EVENT_SLACK,
+                    slack_tol=_SLACK,
+                    infeasible=_INFEASIBLE,
+                )
+            except CCPError as error:
+                raise ProcessStopped(f"at step {self.t}: {error}") from error
+            self.state = self.problem.split(self._integrator.z)
+        return self._integrator
+
+    def _contact(self) -> CentralContact:
+        assert self._integrator is not None
+        contact = self._integrator.contact if self._step is None else self._step.contact
+        assert isinstance(contact, CentralContact)
+        return contact
+
+    def _multiplier(self) -> np.ndarray:
+        """Return the multiplier at the present time, in the frame of the contact."""
+        assert self._integrator is not None
+        step = self._step
+        if step is None:
+            return self._integrator.multiplier
+        position = 2 * (self.t - step.t0) / (step.t1 - step.t0) - 1
+        values, vectors = np.linalg.eigh(step.X + position * (step.multiplier - step.X))
+        positive: np.ndarray = (vectors * np.maximum(values, 0.0)) @ vectors.T
+        return positive
+
+    def _eigenvalues(self) -> np.ndarray:
+        """Return the effective eigenvalues, linear in time between the ends of a step."""
+        after = self._contact().spectrum.values
+        step = self._step
+        if step is None:
+            return after
+        assert isinstance(step.before, CentralContact)
+        before = step.before.spectrum.values
+        known = min(len(before), len(after))
+        position = (self.t - step.t0) / (step.t1 - step.t0)
+        values: np.ndarray = (1 - position) * before[:known] + position * after[:known]
+        return values

@@ -1,0 +1,91 @@
+"""The central flow by the adaptive integrator."""
+
+import numpy as np
+import pytest
+import torch
+
+import flows
+from flows.adaptive import AdaptiveCentral
+from flows.central import Central
+from flows.process import ProcessStopped, Start
+from tests.flows import golden
+from tests.flows.test_central import FALL, LR, TURN, begin, smat, smooth, valley
+
+
+@pytest.fixture
+def valleys():
+    return flows.Objective.from_function(valley, torch.zeros(5, dtype=torch.float64))
+
+
+def test_directions_enter_one_after_the_other(valleys):
+    result = flows.run(valleys, flows.GD(LR), steps=6, processes=["central"], save_weights=1)
+    for t in range(7):
+        w = torch.tensor(result.weights("central", t))
+        walls = TURN.T @ smat(w[:3]).numpy() @ TURN
+        np.testing.assert_allclose(walls, np.diag(np.minimum(1.0, LR * FALL * t)), atol=5e-3)
+    variance = result.dataset.oscillation_variance.values
+    np.testing.assert_allclose(variance[6], 2 * FALL / LR, rtol=1e-2)
+    assert np.nanmax(result.dataset.effective_sharpness.values) < 2.02
+    assert np.nanmax(result.dataset.natural_residual.values) < 1e-10
+
+
+def methods():
+    return [
+        flows.GD(0.55),
+        flows.RMSPropNorm(0.3, beta2=0.9),
+        flows.RMSProp(0.05, beta2=0.9, eps=1e-3, bias_correction=True),
+        flows.Preconditioned(
+            0.15,
+            initial_state=torch.ones_like,
+            update=lambda nu, g, t: 0.9 * nu + 0.1 * g**2,
+            rate=lambda nu, g, t: (g**2 - nu) / 9,
+            scale=lambda nu, t: (nu + 1e-4).sqrt(),
+        ),
+        flows.GD(lambda t: 0.5 + 0.01 * t),
+    ]
+
+
+@pytest.mark.parametrize("method", methods(), ids=lambda m: m.name)
+def test_agrees_with_fine_euler_steps(method):
+    w0 = torch.linspace(-0.6, 0.8, 6, dtype=torch.float64)
+    objective = flows.Objective.from_function(smooth, w0)
+    start = Start(w0, method.initial_state(w0))
+    fine = Central(objective, method, start, substeps=64)
+    flow = AdaptiveCentral(objective, method, start, rtol=2e-3)
+    flow.observe(spectrum=True)
+    length = 0.0
+    for _ in range(12):
+        before = fine.w
+        fine.advance()
+        flow.advance()
+        length += float((fine.w - before).norm())
+        assert float((flow.w - fine.w).norm()) < 0.01 * length + 1e-3
+
+
+def test_golden_trajectory():
+    truth, fine = golden.load("b_moons"), golden.load("b_moons_sub64").snapshots("central")
+    run = flows.run(
+        truth.objective,
+        truth.method,
+        steps=30,
+        start=truth.start,
+        processes=["central"],
+        save_weights=[10, 20, 30],
+        check=False,
+    )
+    for step in (10, 20, 30):
+        error = np.linalg.norm(run.weights("central", step) - fine[step])
+        assert error < 0.003 * truth.path_length
+    assert np.nanmax(run.dataset.effective_sharpness.values) < 2.03
+    counts = run.counts["central"]
+    assert counts["hvp"] < 30 * 31 / 3
+    assert counts["third"] < 30 * 4 / 3
+
+
+def test_stops_where_the_loss_is_not_finite():
+    objective = flows.Objective.from_function(
+        lambda w: torch.log(w).sum(), torch.ones(2, dtype=torch.float64)
+    )
+    flow = AdaptiveCentral(objective, flows.GD(0.1), begin(-torch.ones(2, dtype=torch.float64)))
+    with pytest.raises(ProcessStopped):
+        flow.observe(spectrum=True)
