@@ -170,7 +170,7 @@ class TestReproduce:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr("flows.central.Central.advance", interrupt)
+            patch.setattr("flows.adaptive.AdaptiveCentral.advance", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 reproduce("tiny", tmp_path)
         assert (tmp_path / TINY.name / "run.nc").is_file()
