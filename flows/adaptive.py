@@ -12,7 +12,14 @@ from flows._contact import CentralContact, CentralProblem
 from flows._errors import FlowsError, InvalidArgumentError
 from flows.methods import Method
 from flows.objective import Objective
-from flows.process import Flow, Observation, Oscillation, ProcessStopped, Start
+from flows.process import (
+    Flow,
+    Observation,
+    Oscillation,
+    ProcessStopped,
+    Start,
+    harmonic_step_size,
+)
 from flows.spectrum import CriticalSubspace
 
 #: Error allowed per length of path by default: that of the published scheme (Euler, step 1/4).
@@ -93,6 +100,8 @@ class AdaptiveCentral(Flow):
         loss, gradient = self.loss_and_gradient(self.w)
         contact, X = self._contact(), self._multiplier()
         variance, axes = np.linalg.eigh(X)
+        image = contact.spectrum.image(contact.k).double()
+        covariance = torch.as_tensor(X).to(image)
         turned = torch.as_tensor(axes[:, ::-1].copy()).to(self.w)
         oscillation = Oscillation(
             variance=np.maximum(variance[::-1], 0.0),
@@ -101,9 +110,18 @@ class AdaptiveCentral(Flow):
             critical=contact.k,
             natural_residual=self._residual,
             error_bound=self._bound,
+            gradient_variance=((image @ covariance) * image).sum(1).to(self.w),
         )
         self._residual = self._bound = 0.0
-        return Observation(loss, float(gradient.norm()), self._eigenvalues(), oscillation)
+        p = self.preconditioner(self.state.nu, self.first_update + self.t)
+        return Observation(
+            loss,
+            float(gradient.norm()),
+            self._eigenvalues(),
+            oscillation,
+            gradient=gradient,
+            step_size=harmonic_step_size(p),
+        )
 
     def advance(self) -> None:
         """Advance by one unit of time."""

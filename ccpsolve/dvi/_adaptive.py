@@ -222,7 +222,8 @@ class AdaptiveIntegrator:
         if trial.pull is None:
             return trial, ratio, None
         known = self._point.history
-        self._point.history = known.followed_by(trial.pull)
+        Q, pull = trial.transport, trial.pull
+        self._point.history = known.followed_by(Pull(pull.t, pull.force, Q.T @ pull.X @ Q))
         again = self._attempt(trial.h, trial.h, complete=located)
         self._point.history = known
         if again is None or (again.rank != trial.rank and not located):
