@@ -71,6 +71,8 @@ def jit(function: F | None = None, *, fast: bool = True, internal: bool = False)
     """
     if function is None:
         return lambda decorated: jit(decorated, fast=fast, internal=internal)
+    if numba.config.DISABLE_JIT:  # NUMBA_DISABLE_JIT=1 leaves kernels plain Python functions
+        return function
     options = dict(_OPTIONS, fastmath=_FAST if fast else False)
     if internal:
         options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}

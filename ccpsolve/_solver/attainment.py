@@ -208,7 +208,7 @@ def _in_kernel(problem: ConeComplementarityProblem, D: Array) -> Array:
 def _spectral_norm(beta: Array, symmetric: bool) -> float:
     """Return ‖β‖₂; eigenvalues take half the time of singular values."""
     if symmetric:
-        return float(np.abs(np.linalg.eigvalsh(beta)).max())
+        return float(np.abs(np.linalg.eigvalsh(beta)).max(initial=0.0))
     return float(np.linalg.norm(beta, 2))
 
 

@@ -30,6 +30,9 @@ _RESTING = 0.3
 _ROUNDING = 1e-14
 # A multiplier that differs by this much (relative) from the extrapolated one starts a new history.
 _JUMP = 0.3
+# A slack may differ by this fraction of itself from what the last step lets expect: a step that
+# sees less of its course may leap over an excursion to the edge.
+_FORESEEN = 0.5
 # A smaller step with more than this fraction of the error of a larger one has inherited it.
 _INHERITED = 0.8
 # Steps are given up below this fraction of the tolerance of event times.
@@ -132,7 +135,7 @@ class AdaptiveIntegrator:
             if trial is not None and ratio > _ACCEPTED and (point.history.is_constant or not first):
                 trial, ratio, drift = self._refined(trial, ratio, located)
             if trial is not None and trial.complete:
-                if ratio <= _ACCEPTED or self._is_final(trial, ratio, floor):
+                if ratio <= _ACCEPTED or self._is_final(trial, ratio, floor, located):
                     break
                 floor = ratio * trial.h
             self.statistics.rejected += 1
@@ -171,9 +174,13 @@ class AdaptiveIntegrator:
             return remaining
         return min(h, 0.5 * remaining) if 2 * h > remaining else h
 
-    def _is_final(self, trial: Trial, ratio: float, floor: float) -> bool:
-        """Whether a smaller step is no help, given the error of a larger one."""
-        return trial.h <= self._min_step or ratio * trial.h > _INHERITED * floor
+    def _is_final(self, trial: Trial, ratio: float, floor: float, located: bool) -> bool:
+        """Whether a smaller step is no help, given the error of a larger one.
+
+        A step over an event is as long as the tolerance of event times, whatever was asked for.
+        """
+        shortest = max(self._min_step, self._event_tol) if located else self._min_step
+        return trial.h <= shortest or ratio * trial.h > _INHERITED * floor
 
     def _attempt(self, h: float, scale: float, *, complete: bool = False) -> Trial | None:
         """Return a trial step; None where its complementarity problem has no solution."""
@@ -245,6 +252,7 @@ class AdaptiveIntegrator:
         if len(trial.slack):
             corrected = trial.slack - trial.contact.slack
             ratio = max(ratio, float(np.linalg.norm(corrected, 2)) / self._slack_tol)
+        ratio = max(ratio, self._surprise(trial))
         if not ratio <= _ACCEPTED:
             return ratio if math.isfinite(ratio) else math.inf, None
         drift = problem.drift(point.t + h, trial.star)
@@ -254,6 +262,14 @@ class AdaptiveIntegrator:
         if not math.isfinite(local):
             return math.inf, None
         return max(ratio, local), None if trial.pull else drift
+
+    def _surprise(self, trial: Trial) -> float:
+        """Return how far the smallest slack of a free direction is from its linear course."""
+        point = self._point
+        before, now = point.value(point.rank), trial.value(point.rank)
+        if point.approach is None or trial.rank != point.rank or not math.isfinite(before + now):
+            return 0.0
+        return abs(now - before - point.approach * trial.h) / (_FORESEEN * max(before, now))
 
     def _rate_after(self, trial: Trial, drift: Vector) -> Vector:
         """Return the velocity at the end of a trial step."""
@@ -280,6 +296,9 @@ class AdaptiveIntegrator:
         after = Point(
             t, trial.z, drift, trial.contact, history, trial.rank, trial.monitor, trial.weight
         )
+        if trial.rank == point.rank and math.isfinite(after.value(after.rank)):
+            change = after.value(after.rank) - point.value(point.rank)
+            after.approach = change / trial.h if math.isfinite(change) else None
         multiplier = history.multiplier(t, k)
         event = None
         if located:
@@ -322,7 +341,7 @@ class AdaptiveIntegrator:
     def _restart(self, point: Point, slack: Array) -> None:
         """Begin a new history at an event, with the multiplier that is right from now on."""
         contact = point.contact
-        point.history, point.rank = History(), 0
+        point.history, point.rank, point.approach = History(), 0, None
         point.monitor = np.sort(np.concatenate([np.linalg.eigvalsh(slack), contact.beyond]))
         if not len(slack):
             return

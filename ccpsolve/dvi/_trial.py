@@ -46,6 +46,7 @@ class Point:
     rank: int
     monitor: Array
     weight: float = 0.0
+    approach: float | None = None  # rate of the smallest slack of a free direction, where known
 
     def value(self, index: int) -> float:
         """Return an eigenvalue of the monitor; infinity where none is known."""

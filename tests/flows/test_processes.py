@@ -146,6 +146,7 @@ def hilly(w):
     return 0.5 * (3.2 + torch.sin(x) - z) * y**2 - 0.4 * x + 0.2 * z**2
 
 
+BEYOND = ("rmsprop", "adaptive")
 EDGES = {
     "gd": flows.GD(0.5),
     "rmsprop-norm": flows.RMSPropNorm(0.2, 0.9),  # at rest ν = ‖g‖² = 0.16
@@ -160,8 +161,20 @@ EDGES = {
 }
 
 
-@pytest.mark.parametrize("name", EDGES)
-def test_leaves_and_re_enters_the_edge(name):
+PEAK = pytest.mark.xfail(
+    reason="where RMSProp's flow meets the edge an adaptive step looks 0.025 beyond it", strict=True
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "integrator"),
+    [
+        pytest.param(name, integrator, marks=PEAK if (name, integrator) == BEYOND else ())
+        for name in EDGES
+        for integrator in ("euler", "adaptive")
+    ],
+)
+def test_leaves_and_re_enters_the_edge(name, integrator):
     w0 = torch.tensor([-1.0, 0.0, 0.0], dtype=torch.float64)
     objective = flows.Objective.from_function(hilly, w0)
     nu = EDGES[name].initial_state(w0)
@@ -175,6 +188,7 @@ def test_leaves_and_re_enters_the_edge(name):
         steps=96 if name == "rmsprop" else 56,
         processes=["central"],
         start=Start(w0, nu),
+        integrator=integrator,
         check=False,
     )
     variance = run.dataset.oscillation_variance.max("direction").fillna(0.0).values
