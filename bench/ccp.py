@@ -163,7 +163,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.ccp", description=__doc__)
     parser.add_argument("--k", type=int, nargs="+", default=list(_ORDERS), help="orders")
     parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=list(FAMILIES))
-    parser.add_argument("--solvers", nargs="+", default=[*COMPILED, *PYTHON])
+    parser.add_argument(
+        "--solvers", nargs="+", default=[*COMPILED, *PYTHON], choices=[*COMPILED, *PYTHON]
+    )
     parser.add_argument("--seeds", type=int, default=3, help="problems per family and order")
     parser.add_argument(
         "--flows", type=Path, default=_FLOWS, help="npz of problems met along flows, as a family"
