@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import numba
+from numba import config
 
 from ccpsolve._kernel_cache import keep_by_content, source_digest
 
@@ -71,7 +72,8 @@ def jit(function: F | None = None, *, fast: bool = True, internal: bool = False)
     """
     if function is None:
         return lambda decorated: jit(decorated, fast=fast, internal=internal)
-    if numba.config.DISABLE_JIT:  # NUMBA_DISABLE_JIT=1 leaves kernels plain Python functions
+    # With NUMBA_DISABLE_JIT=1 kernels stay plain Python functions.
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
         return function
     options = dict(_OPTIONS, fastmath=_FAST if fast else False)
     if internal:
