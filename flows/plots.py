@@ -77,7 +77,7 @@ def summary_figure(dataset: xr.Dataset, *, sigma: float | None = None) -> Figure
 
     References
     ----------
-    Cohen, Damian et al. (2024), figures 3, 6 and 10.
+    Cohen, Damian et al. (2024), arXiv:2410.24206.
 
     Examples
     --------
