@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     )
     from flows.methods import GD, Method, Preconditioned, RMSProp, RMSPropNorm
     from flows.objective import Objective
-    from flows.runner import Run, load, run
+    from flows.result import Run, load
+    from flows.runner import run
     from flows.torch_optimizers import from_torch
 
 _HOME = {
@@ -38,10 +39,10 @@ _HOME = {
     "Preconditioned": "methods",
     "RMSProp": "methods",
     "RMSPropNorm": "methods",
-    "Run": "runner",
+    "Run": "result",
     "UnsupportedModelError": "_errors",
     "from_torch": "torch_optimizers",
-    "load": "runner",
+    "load": "result",
     "run": "runner",
 }
 _SUBMODULES = ("plots", "predictions", "tasks")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from flows.methods import Method
-    from flows.runner import Run
+    from flows.result import Run
     from flows.tasks import Task
 
 #: Name of a method on the command line, and its class in :mod:`flows`.

@@ -2,158 +2,34 @@
 
 from __future__ import annotations
 
-import datetime
-import json
-import platform
 import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-import torch
-import xarray as xr
-from torch import Tensor
 from tqdm import tqdm
 
-from flows import predictions, storage
-from flows._errors import FlowsError, InvalidArgumentError
+from flows import storage
+from flows._errors import InvalidArgumentError
 from flows._examples import Data
-from flows._watch import Watch, make_watch
-from flows.ablated import Ablated
+from flows._provenance import attributes_of
+from flows._watch import make_watch
 from flows.adaptive import RTOL, AdaptiveCentral, require_rtol
 from flows.central import Central
 from flows.discrete import Discrete
 from flows.methods import Method
-from flows.midpoint import Midpoint
 from flows.objective import Objective
-from flows.process import Flow, Observation, Oscillation, Process, Start
-from flows.quasistatic import Quasistatic
+from flows.process import Process, Start
 from flows.record import Recorder
-from flows.stable import Stable
+from flows.result import Run
+from flows.session import PROCESSES, Session
 from flows.stationarity import Stationarity
-from flows.stationary import Stationary, require_terms
+from flows.stationary import require_terms
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-PROCESSES: dict[str, type[Process]] = {
-    "discrete": Discrete,
-    "midpoint": Midpoint,
-    "central": Central,
-    "stable": Stable,
-    "stationary": Stationary,
-    "ablated": Ablated,
-}
 # Seconds between progress lines where they go to a file and not to a screen.
 _LOG_INTERVAL = 30.0
-# Name of a saved state beside that of the weights.
-_STATE = "/nu"
-_PACKAGES = ("ccpsolve", "torch", "numpy", "scipy", "numba", "xarray")
-
-
-class Run:
-    """The result of :func:`run`.
-
-    Attributes
-    ----------
-    dataset : xarray.Dataset
-        Everything recorded; see the guide to result files.
-    path : Path or None
-        The run folder, if there is one.
-    """
-
-    def __init__(
-        self, dataset: xr.Dataset, weights: Mapping[str, np.ndarray], path: Path | None
-    ) -> None:
-        self.dataset = dataset
-        self.path = path
-        self._weights = dict(weights)
-
-    @property
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Oracle calls of each process: gradients, Hessian and third-derivative columns, CCPs."""
-        table = self.dataset.counts
-        return {
-            str(process): {
-                str(name): int(table.sel(process=process, operation=name))
-                for name in table.operation.values
-            }
-            for process in table.process.values
-        }
-
-    def weights(self, process: str, step: int) -> np.ndarray:
-        """Return the flat weights of a process saved at a step (see ``save_weights``)."""
-        return self._saved(process, step, "")
-
-    def state(self, process: str, step: int) -> np.ndarray:
-        """Return the optimizer's state ν of a process saved at a step, empty if it has none.
-
-        That of a flow holds the gradient at its weights, that of the optimizer does not yet.
-        """
-        return self._saved(process, step, _STATE)
-
-    def start(self, process: str, step: int) -> Start:
-        """Return a start for another run from where a process was at a saved step.
-
-        Parameters
-        ----------
-        process : str
-            Any of the processes may begin where any other was.
-        step : int
-            A step with saved weights.
-
-        Returns
-        -------
-        Start
-            For ``flows.run(..., start=...)``, on the CPU.
-
-        Raises
-        ------
-        InvalidArgumentError
-            If nothing is saved there.
-        """
-        return Start(
-            torch.tensor(self.weights(process, step)),
-            torch.tensor(self.state(process, step)),
-            int(self.dataset.attrs.get("updates", 0)) + step,
-            holds_gradient=issubclass(PROCESSES[process], Flow | Quasistatic)
-            or (step == 0 and bool(self.dataset.attrs.get("holds_gradient", 0))),
-        )
-
-    def _saved(self, process: str, step: int, what: str) -> np.ndarray:
-        try:
-            return self._weights[f"{process}/{step}{what}"]
-        except KeyError:
-            saved = (name for name in sorted(self._weights) if not name.endswith(_STATE))
-            raise InvalidArgumentError(
-                f"no weights of process {process!r} at step {step}; "
-                f"saved: {', '.join(saved) or 'none'}"
-            ) from None
-
-    def scores(self, sigma: float | None = None) -> dict[str, float]:
-        """Return :func:`flows.predictions.scores` of this run."""
-        return predictions.scores(self.dataset, sigma)
-
-    def plot(self, path: str | Path | None = None) -> Figure:
-        """Draw the summary figure, and save it to ``path`` (by suffix) if given."""
-        from flows.plots import summary_figure
-
-        figure = summary_figure(self.dataset)
-        if path is not None:
-            target = Path(path)
-            kind = target.suffix.lstrip(".") or "png"
-            storage.write_atomically(target, lambda p: figure.savefig(p, format=kind))
-        return figure
-
-
-def load(path: str | Path) -> Run:
-    """Load a run folder written by :func:`run`."""
-    dataset, weights = storage.read(path)
-    return Run(dataset, weights, Path(path))
 
 
 def run(
@@ -271,7 +147,7 @@ def run(
         objective.check()
     begin = _warm_start(objective, method, start, warm_start)
     watch = make_watch(objective, gradient_entries, test_inputs)
-    session = _Session(Recorder(names, steps), objective, watch)
+    session = Session(Recorder(names, steps), objective, watch)
     if stationarity_every:
         session.monitor = Stationarity(objective, method, names, steps, stationarity_every)
     options: dict[str, dict[str, object]] = {
@@ -284,7 +160,7 @@ def run(
         session.add(name, kind, method, begin, options.get(name, {}))
     started = time.perf_counter()
     given = {"integrator": integrator, "substeps": substeps, **scheme, **(provenance or {})}
-    attributes = _attributes(method, objective, given, steps, warm_start)
+    attributes = attributes_of(method, objective, given, steps, warm_start)
     attributes |= {"updates": begin.updates, "holds_gradient": int(begin.holds_gradient)}
     try:
         interval = 0.2 if sys.stderr.isatty() else _LOG_INTERVAL
@@ -306,112 +182,6 @@ def run(
         if folder is not None:
             storage.save(folder, dataset, session.weights)
     return Run(dataset, session.weights, folder)
-
-
-class _Session:
-    """The processes of a run, in step, with their accounts."""
-
-    def __init__(self, recorder: Recorder, objective: Objective, watch: Watch) -> None:
-        self.active: dict[str, Process] = {}
-        self.recorder = recorder
-        self.weights: dict[str, np.ndarray] = {}
-        self.monitor: Stationarity | None = None
-        self._objective = objective
-        self._watch = watch
-        recorder.entries = watch.entries
-        self._latest: dict[str, Observation] = {}
-
-    def add(
-        self,
-        name: str,
-        kind: type[Process],
-        method: Method,
-        start: Start,
-        options: Mapping[str, Any],
-    ) -> None:
-        with _Account(self, name):
-            self.active[name] = kind(self._objective, method, start, **options)
-
-    def observe(self, step: int, *, spectrum: bool) -> None:
-        self._latest = {}
-        for name in list(self.active):
-            process = self.active[name]
-            with _Account(self, name):
-                observation = process.observe(spectrum=spectrum)
-                self._latest[name] = observation
-                self.recorder.observe(step, name, observation)
-                self.recorder.watch(step, name, self._watch.measure(process, observation))
-        if self.monitor is not None:
-            self.monitor.observe(step, self.active)
-        discrete = self.active.get("discrete")
-        if discrete is None:
-            return
-        for name, process in self.active.items():
-            offset = discrete.w - process.w
-            self.recorder.distance(step, name, float(offset.norm()))
-            oscillation = self._latest[name].oscillation
-            if oscillation is not None:
-                self.recorder.displacement(step, _coordinates(oscillation, offset))
-
-    def dataset(self, attributes: dict[str, str | float | int]) -> xr.Dataset:
-        """Return everything recorded."""
-        if self.monitor is None:
-            return self.recorder.dataset(attributes)
-        attributes |= {f"monitor_{name}": count for name, count in self.monitor.counts.items()}
-        variables, coordinates = self.monitor.variables()
-        return self.recorder.dataset(attributes).assign(variables).assign_coords(coordinates)
-
-    def advance(self) -> None:
-        for name in list(self.active):
-            process = self.active[name]
-            with _Account(self, name):
-                process.advance()
-
-    def keep_weights(self, step: int) -> None:
-        for name, process in self.active.items():
-            self.weights[f"{name}/{step}"] = process.w.cpu().numpy().copy()
-            self.weights[f"{name}/{step}{_STATE}"] = process.state.nu.cpu().numpy().copy()
-
-    def summary(self) -> str:
-        """Return loss and sharpness for the progress bar."""
-        for name in ("central", "discrete", "stable"):
-            if name in self._latest:
-                seen = self._latest[name]
-                if len(seen.eigenvalues):
-                    return f"loss {seen.loss:.4g}, sharpness {seen.eigenvalues[0]:.3f}"
-                return f"loss {seen.loss:.4g}"
-        return "stopped"
-
-
-class _Account:
-    """Charges oracle calls and time to a process, and takes it out of the run if it stops."""
-
-    def __init__(self, session: _Session, name: str) -> None:
-        self._session, self._name = session, name
-
-    def __enter__(self) -> None:
-        self._before = dict(self._session._objective.counts)
-        self._start = time.perf_counter()
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        recorder, name = self._session.recorder, self._name
-        recorder.seconds[name] += time.perf_counter() - self._start
-        account = recorder.counts[name]
-        for operation, count in self._session._objective.counts.items():
-            spent = count - self._before.get(operation, 0)
-            account[operation] = account.get(operation, 0) + spent
-        process = self._session.active.get(name)
-        if process is not None:
-            account |= process.own_counts
-        if isinstance(error, FlowsError):
-            recorder.stopped[name] = str(error)
-            self._session.active.pop(name, None)
-            return True
-        return False
-
-
-def _coordinates(oscillation: Oscillation, offset: Tensor) -> np.ndarray:
-    return (oscillation.directions.T @ offset).double().cpu().numpy()
 
 
 def _warm_start(objective: Objective, method: Method, start: Start | None, steps: int) -> Start:
@@ -467,39 +237,3 @@ def _kept_steps(save_weights: int | Iterable[int], steps: int) -> frozenset[int]
         _check_counts(minimum=1, save_weights=save_weights)
         return frozenset(range(0, steps + 1, save_weights))
     return frozenset(save_weights)
-
-
-def _attributes(
-    method: Method,
-    objective: Objective,
-    provenance: Mapping[str, str | float | int],
-    steps: int,
-    warm_start: int,
-) -> dict[str, str | float | int]:
-    versions = {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()}
-    now = datetime.datetime.now(datetime.UTC)
-    return {
-        "title": f"{method!r} and its flows",
-        **method.describe(),
-        "threshold": method.threshold,
-        "steps": steps,
-        "warm_start": warm_start,
-        "weights": objective.dim,
-        "dtype": str(objective.dtype).removeprefix("torch."),
-        "device": _device_name(objective.device),
-        "versions": json.dumps(versions),
-        "command": " ".join(sys.argv),
-        "created": now.isoformat(timespec="seconds"),
-        **provenance,
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "unknown"
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()

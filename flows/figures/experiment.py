@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
     from flows.methods import Method
-    from flows.runner import Run
+    from flows.result import Run
 
 METHODS = {"gd": "GD", "rmsprop-norm": "RMSPropNorm", "rmsprop": "RMSProp"}
 _PROCESSES = ("discrete", "central", "stable")

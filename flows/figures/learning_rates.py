@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
-    from flows.runner import Run
+    from flows.result import Run
 
 _FACTORS = (2.0, 1.0, 0.5)
 _COLOURS = ("#D55E00", "#0072B2", "#009E73")

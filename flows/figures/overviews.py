@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
-    from flows.runner import Run
+    from flows.result import Run
 
 _MODELS = ("cnn", "resnet", "vit", "gpt", "rnn", "mlp")
 _PANELS = (plots.draw_loss, plots.draw_sharpness, plots.draw_distance)

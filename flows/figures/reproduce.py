@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
     from flows.objective import Objective
-    from flows.runner import Run
+    from flows.result import Run
 
 _logger = logging.getLogger(__name__)
 _RECORD = "experiment"  # attribute of a run that holds everything that decides its result

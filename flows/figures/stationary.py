@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
-    from flows.runner import Run
+    from flows.result import Run
 
 _MODEL, _LOSS = "mlp", "mse"
 # ν forgets within 20 steps, so that there is something stationary within the small scale's 400

@@ -12,7 +12,7 @@ from flows.plots import METHOD_NAMES
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
-    from flows.runner import Run
+    from flows.result import Run
 
 MODEL_NAMES = {
     "mlp": "MLP",
