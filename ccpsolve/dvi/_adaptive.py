@@ -28,6 +28,8 @@ _PREDICTION = 0.1
 _RESTING = 0.3
 # Relative size of rounding errors in states.
 _ROUNDING = 1e-14
+# Where an event is located, the eigenvalue of the monitor that vanishes is this small (relative).
+_ROUNDED = 1e-10
 # A multiplier that differs by this much (relative) from the extrapolated one starts a new history.
 _JUMP = 0.3
 # A slack may differ by this fraction of itself from what the last step lets expect: a step that
@@ -351,7 +353,8 @@ class AdaptiveIntegrator:
             force = self._problem.combine(contact.columns, svec(X))
             point.history = History(Pull(point.t, force, X))
         point.monitor = inertia(slack, delay * point.weight * X, contact)
-        point.rank = int(np.count_nonzero(point.monitor < 0))
+        held = point.monitor < -_ROUNDED * np.abs(point.monitor).max()
+        point.rank = int(np.count_nonzero(held))
 
 
 def _changing(rank: int, trial: Trial) -> int:

@@ -115,8 +115,9 @@ def attempt(
         return Trial(
             h, star, star, rate0, push, contact, contact.transport, raw, None, slack, None, k == 0
         )
-    carried_X = contact.transport @ history.multiplier(t + h, k0) @ contact.transport.T
-    turn = _turning(slack - h * point.weight * carried_X, contact.transport @ held)
+    last = history.last(k0)
+    carried_X = contact.transport @ last @ contact.transport.T
+    turn = _turning(slack - h * point.weight * carried_X, contact.transport @ support(last))
     Q = turn @ contact.transport
     carried = problem.combine(contact.carried, congruence(turn.T))
     mean = (contact.columns + carried) * 0.5
@@ -201,7 +202,7 @@ def _predict(problem: SmoothProblem, point: Point, h: float, rate0: Vector) -> V
 
 def solve_reduced(alpha: Array, beta: Array, x0: Array | None = None) -> Solution:
     """Solve CCP(α, β) with the symmetric part of β, made definite where it is not."""
-    beta = (beta + beta.T) / 2
+    alpha, beta = (alpha + alpha.T) / 2, (beta + beta.T) / 2
     try:
         return solve_ccp(alpha, beta, x0=x0)
     except SolveError:
