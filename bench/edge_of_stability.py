@@ -75,9 +75,9 @@ class Cell:
             return {"name": "sorting", **options, **_SORTING[self.model]}
         return {"name": "digits", **options, "label_noise": _LABEL_NOISE[place]}
 
-    def objective(self, device: str = "cpu") -> flows.Objective:
-        """Return the loss of the network, in float32."""
-        task = tasks.load(dtype=torch.float32, device=device, **self.task())
+    def objective(self, device: str = "cpu", dtype: torch.dtype = torch.float32) -> flows.Objective:
+        """Return the loss of the network."""
+        task = tasks.load(dtype=dtype, device=device, **self.task())
         model = tasks.build_model(self.model, task, **NETWORK[self.model])
         return flows.Objective(model, task.loss, task.inputs, task.targets)
 

@@ -61,6 +61,10 @@ class Central(Flow):
         The problem, and where the flow starts.
     substeps : int
         Euler steps per unit of time; 4 as published.
+    residual_tol : float
+        Relative residual of the critical eigenvectors (`CriticalSubspace`).
+    fresh_spectra : bool
+        Compute every spectrum from scratch instead of from the vectors of the step before.
     mixed_term : bool
         Whether to keep the term ``∂f/∂g·½𝒯[X]`` of the rate of ν, which for RMSProp is
         ``c g ⊙ 𝒯[Σ]``. It is of the same order as ``ℛ[X]``; the published experiments drop it.
@@ -75,8 +79,11 @@ class Central(Flow):
         start: Start,
         *,
         substeps: int = 4,
+        residual_tol: float = 1e-3,
+        fresh_spectra: bool = False,
         mixed_term: bool = False,
     ) -> None:
+        self.residual_tol, self.fresh_spectra = residual_tol, fresh_spectra
         super().__init__(objective, method, start)
         if substeps < 1:
             raise InvalidArgumentError(f"substeps must be at least 1, found {substeps}")
@@ -89,7 +96,15 @@ class Central(Flow):
 
     def _make_subspace(self) -> CriticalSubspace:
         """Track every direction near the threshold."""
-        return CriticalSubspace(self.objective.dim, threshold=self.method.threshold)
+        return CriticalSubspace(
+            self.objective.dim, threshold=self.method.threshold, tol=self.residual_tol
+        )
+
+    def measure_spectrum(self, w: Tensor, p: Tensor) -> Spectrum:
+        """Return the top of the spectrum of ``P⁻¹H`` at ``w``."""
+        if self.fresh_spectra:
+            self.subspace = self._make_subspace()
+        return super().measure_spectrum(w, p)
 
     @property
     def own_counts(self) -> dict[str, int]:
