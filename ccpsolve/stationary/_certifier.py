@@ -25,9 +25,9 @@ _LATER = 0.1  # part of the risk that is left to the Lanczos runs after the firs
 class Certifier:
     """Certifies the candidates of one solve and remembers the best certificate.
 
-    The first Lanczos run may fail with probability 0.9·ε, the k-th with 0.1·ε/2^(k-1), so that *all*
-    runs of a solve together, among which it picks, fail with probability at most ε. Most solves
-    need one, which may stop after any number of steps: see `largest_eigenvalue_bound`.
+    The first Lanczos run may fail with probability 0.9·ε, the k-th with 0.1·ε/2^(k-1), so that
+    *all* runs of a solve together, among which it picks, fail with probability at most ε. Most
+    solves need one, which may stop after any number of steps: see `largest_eigenvalue_bound`.
 
     Parameters
     ----------
