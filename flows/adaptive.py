@@ -160,6 +160,7 @@ class AdaptiveCentral(Flow):
                     event_tol=_EVENT_TIME,
                     event_slack=_EVENT_SLACK,
                     slack_tol=_SLACK,
+                    slack_noise=_EIGENVALUE * self.rtol,
                     infeasible=_INFEASIBLE,
                 )
             except CCPError as error:

@@ -39,6 +39,9 @@ _JUMP = 0.3
 _FORESEEN = 0.5
 # A smaller step with more than this fraction of the error of a larger one has inherited it.
 _INHERITED = 0.8
+# At the smallest length an error beyond this multiple of the allowed one is not one of accuracy:
+# what is extrapolated has nothing to do with what comes.
+_WILD = 10.0
 # Steps are given up below this fraction of the tolerance of event times.
 _TOO_SHORT = 1e-3
 _MAX_SEARCH = 60
@@ -67,6 +70,9 @@ class AdaptiveIntegrator:
         A direction that enters or leaves is located to this time, or to this slack.
     slack_tol : float
         Largest correction of the slack within a step.
+    slack_noise : float
+        Error of the slacks that the problem returns. A correction that it explains is not held
+        against a step: what it displaces the state by does not add up from step to step.
     infeasible : float
         Largest violation ``−λ_min(A)`` of a start that is left as it is.
 
@@ -90,6 +96,7 @@ class AdaptiveIntegrator:
         event_tol: float = 1e-7,
         event_slack: float = 0.0,
         slack_tol: float = math.inf,
+        slack_noise: float = 0.0,
         infeasible: float = 1e-9,
     ) -> None:
         self.statistics = Statistics()
@@ -98,7 +105,7 @@ class AdaptiveIntegrator:
         self._rtol, self._atol = rtol, atol
         self._max_step, self._min_step = max_step, min_step
         self._event_tol, self._event_slack = event_tol, event_slack
-        self._slack_tol = slack_tol
+        self._slack_tol, self._slack_noise = slack_tol, slack_noise
         self._h = min(first_step, max_step)
         self._last_ratio = 1.0
         self._length = self._elapsed = 0.0
@@ -145,6 +152,10 @@ class AdaptiveIntegrator:
             self.statistics.rejected += 1
             first = False
             if h <= max(self._min_step, _TOO_SHORT * self._event_tol):
+                trial = self._restarted(h)
+                if trial is not None:
+                    ratio, drift, located = _ACCEPTED, None, True
+                    break
                 raise IntegrationError(
                     f"no step from t = {point.t:.9g} succeeds, down to {h:.2g}: the drift may not "
                     "be finite or smooth there, or rtol and atol may be out of reach"
@@ -183,8 +194,24 @@ class AdaptiveIntegrator:
 
         A step over an event is as long as the tolerance of event times, whatever was asked for.
         """
+        if ratio > _WILD:
+            return False
         shortest = max(self._min_step, self._event_tol) if located else self._min_step
         return trial.h <= shortest or ratio * trial.h > _INHERITED * floor
+
+    def _restarted(self, h: float) -> Trial | None:
+        """Return a step of first order, with nothing extrapolated: the state falls on the edge.
+
+        Where nothing else succeeds, if a smallest length was asked for.
+        """
+        if not self._min_step:
+            return None
+        point, known = self._point, self._point.history
+        point.history = History()
+        trial = self._attempt(h, h, complete=True)
+        point.history = known
+        self.statistics.restarted += trial is not None
+        return trial
 
     def _attempt(self, h: float, scale: float, *, complete: bool = False) -> Trial | None:
         """Return a trial step; None where its complementarity problem has no solution."""
@@ -254,8 +281,9 @@ class AdaptiveIntegrator:
             allowed += mean * self._event_tol
         ratio = _PREDICTION * problem.norm(trial.z, trial.z - trial.star) / allowed
         if len(trial.slack):
-            corrected = trial.slack - trial.contact.slack
-            ratio = max(ratio, float(np.linalg.norm(corrected, 2)) / self._slack_tol)
+            corrected = float(np.linalg.norm(trial.slack - trial.contact.slack, 2))
+            ratio *= max(0.0, 1 - self._slack_noise / corrected) if corrected else 1.0
+            ratio = max(ratio, corrected / self._slack_tol)
         ratio = max(ratio, self._surprise(trial))
         if not ratio <= _ACCEPTED:
             return ratio if math.isfinite(ratio) else math.inf, None

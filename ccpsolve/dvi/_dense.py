@@ -33,12 +33,15 @@ class Statistics:
     ----------
     steps, rejected : int
         Accepted steps, and trials that were not.
+    restarted : int
+        Steps of the smallest length taken at first order, where no other succeeded.
     drifts, contacts, solves : int
         Evaluations of the drift, of the constraint, complementarity problems solved.
     """
 
     steps: int = 0
     rejected: int = 0
+    restarted: int = 0
     drifts: int = 0
     contacts: int = 0
     solves: int = 0
