@@ -176,7 +176,9 @@ def _is_definite(problem: ConeComplementarityProblem) -> bool:
     """
     beta, _ = _equilibrated(problem)
     values = np.linalg.eigvalsh(0.5 * (beta + beta.T))
-    return bool(values[0] > ROUNDING_OF_EIGENVALUES * problem.n * np.abs(values).max())
+    norm = np.abs(values).max(initial=0.0)
+    smallest = values.min(initial=np.inf)
+    return bool(smallest > ROUNDING_OF_EIGENVALUES * problem.n * norm)
 
 
 def _growth(path: list[PathPoint]) -> float:

@@ -11,6 +11,10 @@ which is positive definite when β is. The next Z is formed from ``X + dX`` and 
 evaluated afresh in every iteration and rounding does not accumulate. Convergence is quadratic near
 a solution, strictly complementary or not (the projection on the cone is strongly semismooth: Sun
 and Sun, doi:10.1287/moor.27.1.150.342); far away nothing is proved and the caller falls back.
+
+The last step corrects X by less than the eigenvalues of Z, from a residual whose convergence is
+known from the step before: X + dX is the answer, without the projection and the residual that would
+confirm it. Where a factor of the right rank is at hand that step costs two triangular solves.
 """
 
 from __future__ import annotations
@@ -69,7 +73,7 @@ ROUNDING = 2e-15
 
 _GOAL = 1e-15  # residual that the last step aims at
 _FORESEEN = 0.01 * _GOAL  # and that its extrapolated convergence must promise
-_SMOOTH = 100.0  # times the last step may fit between the eigenvalues of Z and zero
+_ROUGH, _SMOOTH = 10.0, 100.0  # times the last step may fit between the eigenvalues of Z and zero
 _STAGNATED = 1e-13  # below this a residual that no longer halves is at its rounding level
 _SMALLEST_PART = 0.05  # of ‖α‖ for S and of ‖α‖/‖β‖ for X, in the choice of γ
 
@@ -139,9 +143,8 @@ def _finish(beta: Array, r: int, gamma: float, residual: float, rate: float, ws:
     k = ws.spectra.shape[1]
     at_rounding = residual < ROUNDING * math.sqrt(beta.shape[0])
     direct = k <= DIRECT_ORDER
-    cheap = (k > MATRIX_FREE_ORDER and ws.scalars[MATRIX_FREE] != 0.0) or ws.scalars[
-        PIVOT_RATIO
-    ] > 0.0
+    matrix_free = k > MATRIX_FREE_ORDER and ws.scalars[MATRIX_FREE] != 0.0
+    cheap = matrix_free or ws.scalars[PIVOT_RATIO] > 0.0
     if ws.scalars[FACTOR_RANK] == r and (at_rounding or (direct and residual * rate < _FORESEEN)):
         old_factor_trial(beta, r, gamma, ws)
     elif r < k and (cheap if at_rounding else residual * rate * rate < _FORESEEN):
@@ -149,7 +152,7 @@ def _finish(beta: Array, r: int, gamma: float, residual: float, rate: float, ws:
             return False
     else:
         return False
-    if not _is_smooth(r, 10.0 if at_rounding else _SMOOTH, ws):
+    if not _is_smooth(r, _ROUGH if at_rounding else _SMOOTH, ws):
         return False
     copy(ws.vectors[TRIAL], ws.vectors[BEST])
     ws.scalars[STEPS] += 1.0
