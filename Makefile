@@ -39,6 +39,7 @@ bench: $(STAMP)  ## the benchmarks, one after the other
 	$(BIN)/python -m bench.ccp_families
 	$(BIN)/python -m bench.stationary
 	$(BIN)/python -m bench.stationary_networks --lr 5e-4 5e-3
+	$(BIN)/python -m bench.proposition_two
 	$(BIN)/python -m bench.flows
 	$(BIN)/python -m bench.mixed_term
 	$(BIN)/python -m bench.edge_of_stability

@@ -51,6 +51,11 @@ class AdaptiveCentral(Flow):
         The problem, and where the flow starts.
     rtol : float
         Error of the weights allowed per length of their path.
+    max_step : float
+        Longest step.
+    residual_tol : float, optional
+        Relative residual of the critical eigenvectors (`CriticalSubspace`); by default their
+        eigenvalues are as accurate as ``rtol`` needs.
     mixed_term : bool
         See :class:`flows.central.Central`.
     """
@@ -64,10 +69,12 @@ class AdaptiveCentral(Flow):
         start: Start,
         *,
         rtol: float = RTOL,
+        max_step: float = _LARGEST_STEP,
+        residual_tol: float | None = None,
         mixed_term: bool = False,
     ) -> None:
         require_rtol(rtol)
-        self.rtol = float(rtol)
+        self.rtol, self.max_step, self.residual_tol = float(rtol), max_step, residual_tol
         super().__init__(objective, method, start)
         self.problem = CentralProblem(
             objective,
@@ -88,11 +95,10 @@ class AdaptiveCentral(Flow):
 
     def _make_subspace(self) -> CriticalSubspace:
         """Track every direction near the threshold, as accurately as the steps need."""
-        return CriticalSubspace(
-            self.objective.dim,
-            threshold=self.method.threshold,
-            eigenvalue_tol=_EIGENVALUE * self.rtol,
-        )
+        dim, threshold = self.objective.dim, self.method.threshold
+        if self.residual_tol is not None:
+            return CriticalSubspace(dim, threshold=threshold, tol=self.residual_tol)
+        return CriticalSubspace(dim, threshold=threshold, eigenvalue_tol=_EIGENVALUE * self.rtol)
 
     def observe(self, *, spectrum: bool) -> Observation:
         """Measure the flow, and what it predicts of the oscillation around it."""
@@ -150,7 +156,7 @@ class AdaptiveCentral(Flow):
                     rtol=self.rtol,
                     first_step=_FIRST_STEP,
                     min_step=_SMALLEST_STEP,
-                    max_step=_LARGEST_STEP,
+                    max_step=self.max_step,
                     event_tol=_EVENT_TIME,
                     event_slack=_EVENT_SLACK,
                     slack_tol=_SLACK,

@@ -42,9 +42,10 @@ def test_code_in_pages(page, tmp_path, monkeypatch):
     assert (tmp_path / "figure.png").is_file()
 
 
-def test_examples_in_the_page_on_complementarity_problems():
+@pytest.mark.parametrize("name", ["complementarity", "integrator"])
+def test_examples_in_pages(name):
     options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-    page = ROOT / "docs" / "complementarity.md"
+    page = ROOT / "docs" / f"{name}.md"
     found = doctest.testfile(str(page), module_relative=False, optionflags=options)
     assert found.attempted > 10
     assert found.failed == 0

@@ -37,7 +37,7 @@ def test_a_run_is_kept_until_its_settings_change(tmp_path, monkeypatch):
 
 def test_schemes_follow_the_same_flow_from_the_same_start(monkeypatch):
     monkeypatch.setattr(bench, "UNITS", 3)
-    name = "mlp-mse-gd"
+    name = "mlp-gd"
     found = {
         kind: bench.run_network(name, bench.Scheme(kind, parameter))
         for kind, parameter in (("economical", 4), ("strict", 4), ("ours", 1e-3))

@@ -51,6 +51,10 @@ class History:
         s = (t - last.t) / (last.t - first.t)
         return last.force * (1 + s) - first.force * s
 
+    def last(self, k: int) -> Array:
+        """Return the last multiplier, shape (k, k)."""
+        return self._pulls[-1].X if self._pulls else np.zeros((k, k))
+
     def multiplier(self, t: float, k: int) -> Array:
         """Return the extrapolated multiplier, positive semidefinite, shape (k, k)."""
         if not self._pulls:

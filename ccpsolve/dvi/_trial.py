@@ -96,7 +96,8 @@ def attempt(
     """Try a step h; ``scale`` is the time by which multipliers are compared with slacks.
 
     Unless it must be complete, a step in which another direction turns out to have entered ends
-    with the slack, which says so.
+    with the slack, which says so: held directions, whose slack is of either sign where the step
+    was predicted to end, are told from free ones by the multiplier.
     """
     t, history = point.t, point.history
     rate0 = point.rate(problem)
@@ -109,14 +110,16 @@ def attempt(
     held = support(history.multiplier(t + h, k0))
     contact = problem.contact(t + h, star, point.contact, held)
     slack, k = contact.slack, len(contact.slack)
-    raw = inertia(slack, np.zeros((k, k)), contact)
+    last = history.last(k0)
+    carried_X = point.weight * contact.transport @ last @ contact.transport.T
+    raw = inertia(slack, scale * carried_X, contact)
     missed = len(raw) > point.rank and raw[point.rank] < 0
-    if k == 0 or (missed and not complete):
+    # After an event the prediction is too rough to say.
+    if k == 0 or (missed and not complete and not history.is_constant):
         return Trial(
             h, star, star, rate0, push, contact, contact.transport, raw, None, slack, None, k == 0
         )
-    carried_X = contact.transport @ history.multiplier(t + h, k0) @ contact.transport.T
-    turn = _turning(slack - h * point.weight * carried_X, contact.transport @ held)
+    turn = _turning(slack - h * carried_X, contact.transport @ support(last))
     Q = turn @ contact.transport
     carried = problem.combine(contact.carried, congruence(turn.T))
     mean = (contact.columns + carried) * 0.5
@@ -200,11 +203,12 @@ def _predict(problem: SmoothProblem, point: Point, h: float, rate0: Vector) -> V
 
 
 def solve_reduced(alpha: Array, beta: Array, x0: Array | None = None) -> Solution:
-    """Solve CCP(α, β) with the symmetric part of β, made definite where it is not."""
-    beta = (beta + beta.T) / 2
+    """Solve CCP(α, β); with the symmetric part of β, made definite, where that has no solution."""
+    alpha = (alpha + alpha.T) / 2
     try:
         return solve_ccp(alpha, beta, x0=x0)
     except SolveError:
+        beta = (beta + beta.T) / 2
         floor = _REGULARISATION * np.trace(beta) / len(beta)
         lowest = np.linalg.eigvalsh(beta)[0]
         return solve_ccp(alpha, beta + (floor + max(0.0, -lowest)) * np.eye(len(beta)))

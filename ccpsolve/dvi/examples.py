@@ -6,7 +6,7 @@ and the times at which directions enter and leave.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,30 +94,43 @@ def disc() -> Example:
     return Example(problem, np.array([-0.6, 0.8]), (0.0, 4.0), exact, ((entry, 1),))
 
 
-def spectrahedron() -> Example:
+def spectrahedron(
+    targets: Sequence[float] = (3.0, 1.5, 0.4),
+    starts: Sequence[float] = (0.0, 0.2, 0.6),
+    *,
+    margin: float = np.inf,
+) -> Example:
     """Return the projected gradient flow of ``½‖Z − C‖²`` in ``Z ⪯ I``, from inside.
 
-    In the eigenbasis of C each eigenvalue relaxes to ``cᵢ`` until it meets 1.
+    In the eigenbasis of C each eigenvalue relaxes to its target ``cᵢ`` until it meets 1.
+
+    Parameters
+    ----------
+    targets, starts : sequence of float, length m
+        Eigenvalues of C, and those of Z at the start, < 1.
+    margin : float
+        See :class:`ccpsolve.dvi.ArrayProblem`.
     """
-    rng = np.random.default_rng(0)
-    Q, _ = np.linalg.qr(rng.standard_normal((3, 3)))
-    target, start = np.array([3.0, 1.5, 0.4]), np.array([0.0, 0.2, 0.6])
+    rng, m = np.random.default_rng(0), len(targets)
+    Q, _ = np.linalg.qr(rng.standard_normal((m, m)))
+    target, start = np.array(targets), np.array(starts)
     C = Q @ np.diag(target) @ Q.T
 
     def exact(t: float) -> Array:
         free = target + (start - target) * np.exp(-t)
         return (Q @ np.diag(np.minimum(free, 1.0)) @ Q.T).ravel()
 
-    times = np.log((target - start)[:2] / (target - 1.0)[:2])
+    meeting = target > 1.0
+    times = np.sort(np.log((target - start)[meeting] / (target - 1.0)[meeting]))
     problem = ArrayProblem(
         f=lambda t, z: C.ravel() - z,
-        A=lambda t, z: np.eye(3) - z.reshape(3, 3),
+        A=lambda t, z: np.eye(m) - z.reshape(m, m),
         B=lambda t, z, X: -X.ravel(),
-        dA=lambda t, z, v: -v.reshape(3, 3),
+        dA=lambda t, z, v: -v.reshape(m, m),
+        margin=margin,
     )
-    return Example(
-        problem, exact(0.0), (0.0, 2.0), exact, ((float(times[0]), 1), (float(times[1]), 2))
-    )
+    events = tuple((float(t), rank) for rank, t in enumerate(times, start=1))
+    return Example(problem, exact(0.0), (0.0, 2.0), exact, events)
 
 
 def rotating(rate: float = 0.7) -> Example:

@@ -156,7 +156,6 @@ def certify_with_probability(
     max_steps: int = 20,
     basis: Array | None = None,
     products: Array | None = None,
-    deflated: int | None = None,
     dual: float | None = None,
     keep: int = 1,
     comfortable: float = -np.inf,
@@ -181,8 +180,6 @@ def certify_with_probability(
         As for `largest_eigenvalue_bound`.
     basis, products : ndarray, shape (d, k), optional
         Columns V that nearly span the critical directions, and H·V. Default: ``E``, at r products.
-    deflated : int, optional
-        The Lanczos run avoids only the first so many of them. Default: all.
     dual : float, optional
         Value of E, where E is dual feasible and HE known already. Default: `dual_point`.
     keep : int
@@ -190,8 +187,8 @@ def certify_with_probability(
     comfortable : float
         Stop the Lanczos run at this bound on the complement even if the tolerance needs less.
     complement : EigenvalueBound, optional
-        The ``bound`` of an earlier certificate of the same p, whose deflated columns ``basis``
-        still spans: no product is spent.
+        The ``bound`` of an earlier certificate of the same p, whose basis ``basis`` still
+        spans: no product is spent.
 
     Returns
     -------
@@ -206,8 +203,7 @@ def certify_with_probability(
     root = np.sqrt(p)
     inner, residual = _coupling(p, basis, products)
     if complement is None:
-        known = basis[:, :deflated]
-        Q = known @ _orthonormalising(p, known)
+        Q = basis @ _orthonormalising(p, basis)
         Q *= root[:, None]
         complement = largest_eigenvalue_bound(
             lambda v: problem.hessian.apply((v / root)[:, None])[:, 0] / root,

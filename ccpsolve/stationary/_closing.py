@@ -1,6 +1,6 @@
 """The certificate of the subspace method, and the products that complete it.
 
-A Lanczos run from a random start bounds λ_max on the complement of the Ritz vectors that are large.
+A Lanczos run from a random start bounds λ_max on the complement of the span.
 Its vectors come with their products, so they join the span. The bound stays valid while p does not
 change: if it is below 2 but not low enough, residuals are added to the span until the two together
 prove the gap (`open_combinations`), which takes a few products where a longer Lanczos run or a new
@@ -28,9 +28,9 @@ Array = NDArray[np.float64]
 
 LANCZOS_STEPS = 20  # of the first certificate
 LARGE = 200_000  # from this d on few vectors are kept
-_DEFLATED = 0.8  # Ritz vectors with values above this are kept out of the Lanczos run
+_KEPT = 0.8  # of a span of long vectors only Ritz vectors with values above this stay
 _KEPT_LARGE = 2  # Lanczos vectors that join a span of long vectors
-_COMFORTABLE = 1.8  # complement bounds below this are better completed than lowered
+_COMFORTABLE = 1.7  # complement bounds below this are better completed than lowered
 _USEFUL = 1.98  # above this a bound on the complement proves nothing
 _ROUNDS = 10
 
@@ -60,14 +60,13 @@ def close(certifier: Certifier, span: Span, p: Array, steps: int, extra: int) ->
         E, dual = E[:, :0], nothing
     large = problem.d > LARGE
     capacity = span.capacity
-    deflated = _to_ritz_vectors(span, p, large)
+    _to_ritz_vectors(span, p, few=large)
     certificate = certifier.certify(
         p,
         E,
         dual=dual,
         basis=span.V,
         products=span.W,
-        deflated=deflated,
         max_steps=steps,
         comfortable=_COMFORTABLE if extra else -np.inf,
         keep=_KEPT_LARGE if large else steps,
@@ -76,7 +75,7 @@ def close(certifier: Certifier, span: Span, p: Array, steps: int, extra: int) ->
     if certifier.done or bound is None or bound.steps == 0:
         return
     del certificate
-    bound = _join(span, p, bound, deflated)
+    bound = _join(span, p, bound)
     _complete(certifier, span, p, E, dual, bound, extra)
     if span.capacity < capacity:
         span.resize(capacity)
@@ -106,19 +105,18 @@ def _complete(
             return
 
 
-def _to_ritz_vectors(span: Span, p: Array, few: bool) -> int:
-    """Rotate the span to Ritz vectors and count the large ones; keep those only if ``few``."""
+def _to_ritz_vectors(span: Span, p: Array, *, few: bool) -> None:
+    """Rotate the span to Ritz vectors; of ``few`` only the large ones stay."""
     if few:
         ritz, _ = span.ritz(p)
-        span.restart(p, max(int((ritz.values >= _DEFLATED).sum()), span.C.shape[1], 1))
+        span.restart(p, max(int((ritz.values >= _KEPT).sum()), span.C.shape[1], 1))
     ritz, gram = span.ritz(p)
     span.keep(ritz.T, gram)
     if few:
         span.resize(span.columns)
-    return int((ritz.values >= _DEFLATED).sum())
 
 
-def _join(span: Span, p: Array, bound: EigenvalueBound, deflated: int) -> EigenvalueBound:
+def _join(span: Span, p: Array, bound: EigenvalueBound) -> EigenvalueBound:
     """Add Lanczos vectors: their products are known up to what the deflation took away.
 
     Returns the bound without them.
@@ -126,7 +124,7 @@ def _join(span: Span, p: Array, bound: EigenvalueBound, deflated: int) -> Eigenv
     root = np.sqrt(p)[:, None]
     vectors = bound.vectors / root
     products = root * bound.products
-    products += p[:, None] * (span.V[:, :deflated] @ (span.W[:, :deflated].T @ vectors))
+    products += p[:, None] * (span.V @ (span.W.T @ vectors))
     bound = bound.without_vectors()
     span.extend(vectors, products)
     return bound

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import scipy.linalg
 
 import ccpsolve
 from ccpsolve import dvi
-from ccpsolve.dvi.examples import EXAMPLES, disc, wall
+from ccpsolve.dvi.examples import EXAMPLES, disc, spectrahedron, wall
 
 
 def follow(example, **options):
@@ -26,13 +27,94 @@ def length(path):
     )
 
 
-@pytest.mark.parametrize("name", sorted(set(EXAMPLES) - {"rotating"}))
-def test_the_tolerance_is_honoured_within_a_factor_3(name):
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+@pytest.mark.parametrize("rtol", [1e-2, 1e-3, 1e-4, 1e-5])
+def test_the_tolerance_is_honoured_within_a_factor_3(name, rtol):
     example = EXAMPLES[name]()
-    for rtol in (1e-2, 1e-3):
-        path = follow(example, rtol=rtol, atol=0.0)
-        assert worst_error(example, path) < 3 * rtol * length(path)
-        assert [event.after for event in path.events] == [rank for _, rank in example.events]
+    path = follow(example, rtol=rtol, atol=0.0)
+    assert worst_error(example, path) < 3 * rtol * length(path)
+    assert [event.after for event in path.events] == [rank for _, rank in example.events]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "duration"), [([[1.0]], 2.0), ([[0.0, -1.0], [1.0, 0.0]], 6.0), ([[-1.0]], 5.0)]
+)
+def test_the_tolerance_is_honoured_where_there_is_no_constraint(matrix, duration):
+    M = np.array(matrix)
+    problem = dvi.ArrayProblem(
+        f=lambda t, z: M @ z,
+        A=lambda t, z: np.eye(1),
+        B=lambda t, z, X: 0.0 * z,
+        dA=lambda t, z, v: np.zeros((1, 1)),
+    )
+    z0 = np.eye(len(M))[0]
+    for rtol in (1e-2, 1e-4):
+        path = dvi.integrate(problem, z0, (0.0, duration), method="adaptive", rtol=rtol, atol=0.0)
+        errors = [
+            np.linalg.norm(z - scipy.linalg.expm(t * M) @ z0)
+            for t, z in zip(path.t, path.states, strict=True)
+        ]
+        assert max(errors) < 3 * rtol * length(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "interval", "coarsest", "decades"),
+    [
+        ("wall", (0.0, 0.4), 3, 3),
+        ("disc", (1.4, 1.8), 3, 3),
+        ("spectrahedron", (1.0, 1.4), 3, 3),
+        ("rotating", (2.0, 2.4), 3, 3),
+        ("index_two", (1.0, 1.4), 16, 2),  # first steps, of third order, must not be all
+    ],
+)
+def test_second_order_in_the_step(name, interval, coarsest, decades):
+    example, errors = EXAMPLES[name](), []
+    start, end = interval
+    for decade in range(decades + 1):
+        h = (end - start) / (coarsest * 10**decade)
+        integrator = dvi.AdaptiveIntegrator(
+            example.problem,
+            start,
+            example.exact(start),
+            rtol=1e-12,
+            first_step=h,
+            min_step=h,
+            max_step=h,
+        )
+        worst = 0.0
+        while integrator.t < end - 0.5 * h:
+            integrator.step(end)
+            error = np.linalg.norm(integrator.z - example.exact(integrator.t))
+            worst = max(worst, error)
+        assert not integrator.events
+        errors.append(worst)
+    slopes = np.log10(errors[:-1]) - np.log10(errors[1:])
+    np.testing.assert_allclose(slopes, 2.0, atol=0.2)
+
+
+@pytest.mark.parametrize("name", sorted(set(EXAMPLES) - {"index_two"}))
+def test_events_are_located_to_a_millionth(name):
+    example = EXAMPLES[name]()
+    known = np.array([t for t, _ in example.events])
+    end = min(known[-1] + 0.1, example.interval[1])
+    path = dvi.integrate(
+        example.problem, example.z0, (0.0, end), method="adaptive", rtol=3e-7, atol=0.0
+    )
+    np.testing.assert_allclose([event.t for event in path.events], known, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("margin", [np.inf, 0.1])
+@pytest.mark.parametrize("rtol", [3e-2, 1e-3])
+def test_five_directions_enter_one_after_the_other(margin, rtol):
+    targets = (3.0, 2.5, 2.1, 1.8, 1.6, 0.7, 0.4)
+    example = spectrahedron(targets, np.linspace(0.2, 0.5, 7), margin=margin)
+    path = follow(example, rtol=rtol, atol=0.0)
+    assert [event.after for event in path.events] == [1, 2, 3, 4, 5]
+    found = [event.t for event in path.events]
+    np.testing.assert_allclose(found, [t for t, _ in example.events], atol=rtol)
+    largest = max(np.linalg.eigvalsh(z.reshape(7, 7))[-1] for z in path.states)
+    assert largest < 1 + rtol
+    assert worst_error(example, path) < 3 * rtol * length(path)
 
 
 def test_dense_output():
