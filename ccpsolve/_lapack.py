@@ -40,6 +40,7 @@ __all__ = [
     "lapack_eigh_rows",
     "lu_factor",
     "lu_solve",
+    "triangular_solve_rows",
 ]
 
 Array = NDArray[np.float64]
@@ -56,9 +57,11 @@ _SIGNATURES = {
     "dgetrs": (_pc, _pi, _pi, _pd, _pi, _pi, _pd, _pi, _pi),
     "dsyevd": (_pc, _pc, _pi, _pd, _pi, _pd, _pd, _pi, _pi, _pi, _pi),
     "dgemm": (_pc, _pc, _pi, _pi, _pi, _pd, _pd, _pi, _pd, _pi, _pd, _pd, _pi),
+    "dtrsm": (_pc, _pc, _pc, _pc, _pi, _pi, _pd, _pd, _pi, _pd, _pi),
     "dgemv": (_pc, _pi, _pi, _pd, _pd, _pi, _pd, _pi, _pd, _pd, _pi),
 }
-_N, _T, _U, _V = (ord(letter) for letter in "NTUV")
+_BLAS = ("dgemm", "dgemv", "dtrsm")
+_L, _N, _T, _U, _V = (ord(letter) for letter in "LNTUV")
 
 
 # --- how a routine is reached
@@ -80,7 +83,7 @@ def _scipy_addresses() -> dict[str, Any]:
     """Addresses of SciPy's Fortran routines; ImportError where one does not fit."""
     addresses = {}
     for routine in _SIGNATURES:
-        module = "cython_blas" if routine.startswith("dgem") else "cython_lapack"
+        module = "cython_blas" if routine in _BLAS else "cython_lapack"
         table = importlib.import_module(f"scipy.linalg.{module}").__pyx_capi__
         if routine not in table or b"int *" not in _capsule_name(table[routine]):
             raise ImportError(f"scipy.linalg.{module} has no {routine} with 32-bit integers")
@@ -120,6 +123,7 @@ _routines, BACKEND = _find_routines()
 _dpotrf, _dpotrs = _routines["dpotrf"], _routines["dpotrs"]
 _dgetrf, _dgetrs = _routines["dgetrf"], _routines["dgetrs"]
 _dsyevd, _dgemm, _dgemv = _routines["dsyevd"], _routines["dgemm"], _routines["dgemv"]
+_dtrsm = _routines["dtrsm"]
 
 
 def _slot(element: types.Type) -> Callable[..., Any]:
@@ -195,6 +199,16 @@ def lapack_cholesky_solve(factor: Array, b: Array) -> None:
     """Do as `cholesky_solve`, by LAPACK at any size."""
     size = _int_slot(factor.shape[0])
     _dpotrs(_byte_slot(_U), size, _int_slot(1), factor.ctypes, size, b.ctypes, size, _int_slot(0))
+
+
+@jit(internal=True)
+def triangular_solve_rows(transposed: bool, factor: Array, b: Array) -> None:
+    """Overwrite each row of ``b`` by L⁻¹, or L⁻ᵀ, times it; L as from :func:`cholesky_factor`."""
+    size = _int_slot(factor.shape[0])
+    _dtrsm(
+        _byte_slot(_L), _byte_slot(_U), _byte_slot(_N if transposed else _T), _byte_slot(_N),
+        size, _int_slot(b.shape[0]), _double_slot(1.0), factor.ctypes, size, b.ctypes, size,
+    )  # fmt: skip
 
 
 @jit(internal=True)

@@ -13,7 +13,7 @@ from numba import carray  # type: ignore[attr-defined]
 
 from ccpsolve import _loops
 
-__all__ = ["dgemm", "dgemv", "dgetrf", "dgetrs", "dpotrf", "dpotrs", "dsyevd"]
+__all__ = ["dgemm", "dgemv", "dgetrf", "dgetrs", "dpotrf", "dpotrs", "dsyevd", "dtrsm"]
 
 _TRANSPOSED = ord("T")
 
@@ -81,3 +81,14 @@ def dgemv(
         for j in range(m[0]):
             total += matrix[i, j] * vector[j]
         product[i] = total
+
+
+def dtrsm(
+    _side: Any, _uplo: Any, transa: Any, _diag: Any, m: Any, n: Any,
+    _alpha: Any, a: Any, _lda: Any, b: Any, _ldb: Any,
+) -> None:  # fmt: skip
+    """Solve with a row-major lower triangle L, or with Lᵀ, for each row of the right-hand sides."""
+    factor, rows = carray(a, (m[0], m[0])), carray(b, (n[0], m[0]))
+    for i in range(n[0]):
+        # the interface sees Lᵀ
+        _loops.triangular_solve_loops(transa[0] != _TRANSPOSED, factor, rows[i])

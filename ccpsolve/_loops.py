@@ -21,11 +21,13 @@ __all__ = [
     "lu_factor_loops",
     "lu_solve_loops",
     "sort_descending",
+    "triangular_solve_loops",
 ]
 
 Array = NDArray[np.float64]
 _SWEEPS = 40  # Jacobi needs 4 to 8 sweeps, QL 1 or 2 for each eigenvalue; the cap only stops NaN
 _EPSILON = 2.0**-53
+_SQUARE_UNDERFLOWS = 1e-140  # entries of a matrix below that
 _JACOBI_ORDER = 3  # up to this order Jacobi rotations are faster than QL
 
 
@@ -49,19 +51,28 @@ def cholesky_factor_loops(a: Array) -> bool:
 
 
 @jit(internal=True)
-def cholesky_solve_loops(factor: Array, b: Array) -> None:
-    """Overwrite the vector ``b`` by A⁻¹ b, given the factor of :func:`cholesky_factor_loops`."""
+def triangular_solve_loops(transposed: bool, factor: Array, b: Array) -> None:
+    """Overwrite ``b`` by L⁻¹ b, or L⁻ᵀ b, for the L of :func:`cholesky_factor_loops`."""
     n = factor.shape[0]
+    if transposed:
+        for i in range(n - 1, -1, -1):
+            value = b[i] / factor[i, i]
+            b[i] = value
+            for m in range(i):
+                b[m] -= value * factor[i, m]
+        return
     for i in range(n):
         total = b[i]
         for m in range(i):
             total -= factor[i, m] * b[m]
         b[i] = total / factor[i, i]
-    for i in range(n - 1, -1, -1):
-        value = b[i] / factor[i, i]
-        b[i] = value
-        for m in range(i):
-            b[m] -= value * factor[i, m]
+
+
+@jit(internal=True)
+def cholesky_solve_loops(factor: Array, b: Array) -> None:
+    """Overwrite the vector ``b`` by A⁻¹ b, given the factor of :func:`cholesky_factor_loops`."""
+    triangular_solve_loops(False, factor, b)
+    triangular_solve_loops(True, factor, b)
 
 
 @jit(internal=True)
@@ -151,6 +162,9 @@ def eigh_rows_jacobi(a: Array, rows: Array) -> None:
                 difference = a[q, q] - a[p, p]
                 if abs(difference) > 1e15 * abs(apq):
                     t = apq / difference
+                elif abs(apq) > _SQUARE_UNDERFLOWS:
+                    root = np.sqrt(difference * difference + 4.0 * apq * apq)
+                    t = 2.0 * apq / (difference + (root if difference >= 0.0 else -root))
                 else:
                     theta = 0.5 * difference / apq
                     t = 1.0 / (abs(theta) + np.sqrt(1.0 + theta * theta))

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-from types import ModuleType
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,11 +11,10 @@ from ccpsolve._certificate import Certificate, certify_problem
 from ccpsolve._errors import InvalidProblemError, SolveError
 from ccpsolve._problem import ConeComplementarityProblem, symmetric_matrix
 from ccpsolve._solution import Solution
+from ccpsolve._solver import many
+from ccpsolve._solver.many import Answer, Buffers
 from ccpsolve._status import Status
 from ccpsolve._verdict import AT_ROUNDING, verdict
-
-if TYPE_CHECKING:
-    from ccpsolve._solver.many import Answer, Buffers
 
 __all__ = ["CCPSolver", "judged", "solve_ccp", "solve_problem"]
 
@@ -176,7 +172,6 @@ def _newton(
 
     The answer is left in X.
     """
-    many = _compiled()
     buffers = many.Buffers.allocate(problem.k)
     certificate, steps, used = _compiled_solve(problem, warm, many.Answer.allocate(X), buffers)
     if method == "auto" and not certificate.natural_residual < AT_ROUNDING:
@@ -191,19 +186,10 @@ def _compiled_solve(
     problem: ConeComplementarityProblem, warm: bool, answer: Answer, buffers: Buffers
 ) -> tuple[Certificate, int, str]:
     """Solve and certify in one compiled call, from the point in the answer if ``warm``."""
-    many = _compiled()
     data = problem.alpha, problem.beta, problem.symmetric
     many.solve_and_certify_one(*data, warm, answer, buffers)
     steps, route = answer.report.tolist()
     return Certificate(*answer.certificate.tolist()), steps, many.ROUTES[route]
-
-
-@cache
-def _compiled() -> ModuleType:
-    """Import the kernels, late: ``import ccpsolve`` is to be quick."""
-    from ccpsolve._solver import many
-
-    return many
 
 
 def _interior_point(problem: ConeComplementarityProblem, X: Array) -> tuple[Certificate, int, str]:
@@ -253,7 +239,6 @@ class CCPSolver:
         problem = self._problem(alpha, beta)
         if self.k == 0:
             return solve_problem(problem, x0=x0)
-        many = _compiled()
         if self._buffers is None:
             self._buffers = many.Buffers.allocate(self.k)
         answer = many.Answer.allocate(_start(problem, x0))
@@ -264,7 +249,6 @@ class CCPSolver:
 
     def _problem(self, alpha: ArrayLike, beta: ArrayLike) -> ConeComplementarityProblem:
         """Validate by compiled code what needs no conversion."""
-        many = _compiled()
         n = self.k * (self.k + 1) // 2
         if _is_plain(alpha, self.k) and _is_plain(beta, n):
             matrix, operator = np.array(alpha, order="C"), np.array(beta, order="C")

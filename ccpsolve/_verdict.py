@@ -10,7 +10,7 @@ from ccpsolve._certificate import Certificate
 from ccpsolve._problem import ConeComplementarityProblem
 from ccpsolve._status import Status
 
-__all__ = ["AT_ROUNDING", "is_monotone", "verdict"]
+__all__ = ["AT_ROUNDING", "ROUNDING_OF_EIGENVALUES", "is_monotone", "verdict"]
 
 _logger = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ AT_ROUNDING = 1e-13
 _ALMOST = 1e-6
 """Natural residual up to which an answer less accurate than asked for is ALMOST_SOLVED."""
 
-_ROUNDING_OF_EIGENVALUES = 4e-16
+ROUNDING_OF_EIGENVALUES = 4e-16
 """Per n, relative to ‖B‖: how negative rounding alone can make the smallest eigenvalue of B ⪰ 0."""
 
 
@@ -68,7 +68,7 @@ def is_monotone(problem: ConeComplementarityProblem) -> bool:
     eigenvalues = np.linalg.eigvalsh(0.5 * (beta + beta.T))
     norm = np.abs(eigenvalues).max(initial=0.0)
     smallest = eigenvalues.min(initial=0.0)
-    if smallest < -_ROUNDING_OF_EIGENVALUES * problem.n * norm:
+    if smallest < -ROUNDING_OF_EIGENVALUES * problem.n * norm:
         return False
     if smallest < 0.0:
         _logger.info(

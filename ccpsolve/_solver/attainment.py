@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from ccpsolve._problem import ConeComplementarityProblem
 from ccpsolve._status import Status
 from ccpsolve._symmetric import smat, svec, svec_basis
+from ccpsolve._verdict import ROUNDING_OF_EIGENVALUES
 
 __all__ = ["Attainment", "judge_attainment", "regularised_path"]
 
@@ -118,11 +119,8 @@ def regularised_path(
     """
     from ccpsolve._solver.rescue import solve_surely
 
-    scale = _congruence(problem.beta, problem.k)
-    stretch = np.outer(scale, scale)
-    weight = stretch[np.triu_indices(problem.k)]
+    beta, stretch = _equilibrated(problem)
     alpha = problem.alpha * stretch
-    beta = problem.beta * weight[:, None] * weight
     norm = _spectral_norm(beta, problem.symmetric) or 1.0
     X = np.zeros_like(alpha)
     last_size, growth = 0.0, 1.0
@@ -156,6 +154,8 @@ def judge_attainment(problem: ConeComplementarityProblem) -> Attainment:
     Attainment
         The verdict, the ray if there is one, and the points X(ε).
     """
+    if _is_definite(problem):
+        return Attainment(Status.SOLVED, None, ())
     path: list[PathPoint] = []
     exponent = 0.0
     for point in regularised_path(problem):
@@ -167,6 +167,18 @@ def judge_attainment(problem: ConeComplementarityProblem) -> Attainment:
                 return Attainment(Status.UNBOUNDED, ray, tuple(p.X for p in path))
     status = Status.UNATTAINED if exponent > _BOUNDED_GROWTH else Status.SOLVED
     return Attainment(status, None, tuple(p.X for p in path))
+
+
+def _is_definite(problem: ConeComplementarityProblem) -> bool:
+    """Whether β is positive definite by more than the rounding of its eigenvalues.
+
+    Then there is a solution, although the certificate, which asks for a proof, may have none.
+    """
+    beta, _ = _equilibrated(problem)
+    values = np.linalg.eigvalsh(0.5 * (beta + beta.T))
+    norm = np.abs(values).max(initial=0.0)
+    smallest = values.min(initial=np.inf)
+    return bool(smallest > ROUNDING_OF_EIGENVALUES * problem.n * norm)
 
 
 def _growth(path: list[PathPoint]) -> float:
@@ -212,9 +224,12 @@ def _spectral_norm(beta: Array, symmetric: bool) -> float:
     return float(np.linalg.norm(beta, 2))
 
 
-def _congruence(beta: Array, k: int) -> Array:
-    """Return powers of two C_i that make the diagonal entries (ii, ii) of C⊗C β C⊗C similar."""
-    diagonal = np.abs(smat(beta.diagonal()).diagonal())
+def _equilibrated(problem: ConeComplementarityProblem) -> tuple[Array, Array]:
+    """Return C⊗C β C⊗C and CC′, C powers of two that make the entries (ii, ii) of β similar."""
+    diagonal = np.abs(smat(problem.beta.diagonal()).diagonal())
     largest = float(diagonal.max(initial=0.0)) or 1.0
     usable = np.where(diagonal > 1e-30 * largest, diagonal, largest)
-    return np.exp2(np.floor(0.25 * np.log2(largest / usable)))
+    scale = np.exp2(np.floor(0.25 * np.log2(largest / usable)))
+    stretch = np.outer(scale, scale)
+    weight = stretch[np.triu_indices(problem.k)]
+    return problem.beta * weight[:, None] * weight, stretch

@@ -26,14 +26,14 @@ from ccpsolve._solver.workspace import (
     Workspace,
 )
 
-__all__ = ["congruence", "pairs_below", "to_basis", "to_original"]
+__all__ = ["congruence", "fill_pairs", "pairs_below", "to_basis", "to_original"]
 
 Array = NDArray[np.float64]
 
 _SQRT2 = math.sqrt(2.0)
 _SQRT_HALF = math.sqrt(0.5)
 _LOOPS_ORDER = 6  # up to this order loops beat the calls to BLAS
-_BASIS_ORDER = 14  # up to this order two products with W are faster than n small congruences
+_BASIS_ORDER = 15  # up to this order two products with W are faster than n small congruences
 
 
 @jit(internal=True)
@@ -115,24 +115,37 @@ def _product_by_loops(matrix: Array, rows: Array, r: int, half: Array, full: Arr
                 full[p, q] += rows[i, p] * half[0, q]
 
 
+@jit(internal=True)
+def _fill_pair(u: Array, v: Array, weight: float, out: Array) -> None:
+    """Write the row of W that belongs to the vectors u and v, times ``weight``."""
+    k = u.shape[0]
+    index = 0
+    for p in range(k):
+        out[index] = weight * _SQRT2 * u[p] * v[p]
+        index -= p
+        for q in range(p + 1, k):
+            out[index + q] = weight * (u[p] * v[q] + u[q] * v[p])
+        index += k
+
+
 @inline
 def _fill_basis(rows: Array, r: int, basis: Array) -> None:
     """Write the leading rows of W."""
-    k = rows.shape[0]
     row = 0
     for i in range(r):
-        u = rows[i]
-        for j in range(i, k):
-            v = rows[j]
+        for j in range(i, rows.shape[0]):
             # the pair (i, i) would be counted twice by the symmetric form
-            weight = _SQRT_HALF if i == j else 1.0
-            index = 0
-            for p in range(k):
-                basis[row, index] = weight * _SQRT2 * u[p] * v[p]
-                index -= p
-                for q in range(p + 1, k):
-                    basis[row, index + q] = weight * (u[p] * v[q] + u[q] * v[p])
-                index += k
+            _fill_pair(rows[i], rows[j], _SQRT_HALF if i == j else 1.0, basis[row])
+            row += 1
+
+
+@jit(internal=True)
+def fill_pairs(rows: Array, r: int, out: Array) -> None:
+    """Write the rows of W of the pairs i < r ≤ j, then those of the pairs r ≤ i ≤ j."""
+    row = 0
+    for i in range(rows.shape[0]):
+        for j in range(max(i, r), rows.shape[0]):
+            _fill_pair(rows[i], rows[j], _SQRT_HALF if i == j else 1.0, out[row])
             row += 1
 
 
@@ -164,6 +177,26 @@ def _transpose_square(matrix: Array) -> None:
 
 
 @inline
+def _small_congruence(
+    basis: Array, beta: Array, symmetric: bool, first: Array, system: Array
+) -> None:
+    """Form W β Wᵀ, or its lower triangle, by loops."""
+    m, n = basis.shape
+    for i in range(m):
+        for j in range(n):
+            first[i, j] = 0.0
+        for p in range(n):
+            weight = basis[i, p]
+            for j in range(n):
+                first[i, j] += weight * beta[p, j]
+        for j in range(i + 1 if symmetric else m):
+            total = 0.0
+            for p in range(n):
+                total += first[i, p] * basis[j, p]
+            system[i, j] = total
+
+
+@inline
 def congruence(beta: Array, rows: Array, r: int, ws: Workspace) -> Array:
     """Write the leading pairs of W β Wᵀ to SYSTEM, and return them as a square matrix.
 
@@ -176,6 +209,9 @@ def congruence(beta: Array, rows: Array, r: int, ws: Workspace) -> Array:
     if k <= _BASIS_ORDER:
         basis = ws.operators[SECOND][: m * n].reshape(m, n)
         _fill_basis(rows, r, basis)
+        if k <= _LOOPS_ORDER:
+            _small_congruence(basis, beta, ws.scalars[SYMMETRIC] != 0.0, first, system)
+            return system
         gemm(False, False, 1.0, basis, beta, 0.0, first)
         gemm(False, True, 1.0, first, basis, 0.0, system)
         return system

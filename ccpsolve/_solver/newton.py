@@ -11,6 +11,10 @@ which is positive definite when β is. The next Z is formed from ``X + dX`` and 
 evaluated afresh in every iteration and rounding does not accumulate. Convergence is quadratic near
 a solution, strictly complementary or not (the projection on the cone is strongly semismooth: Sun
 and Sun, doi:10.1287/moor.27.1.150.342); far away nothing is proved and the caller falls back.
+
+The last step corrects X by less than the eigenvalues of Z, from a residual whose convergence is
+known from the step before: X + dX is the answer, without the projection and the residual that would
+confirm it. Where a factor of the right rank is at hand that step costs two triangular solves.
 """
 
 from __future__ import annotations
@@ -22,24 +26,37 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
+from ccpsolve._lapack import cholesky_solve
 from ccpsolve._linking import exported
 from ccpsolve._numba import inline
-from ccpsolve._solver.pair_system import boundary_trial, factor_and_solve
+from ccpsolve._solver.dual_system import factor_beta
+from ccpsolve._solver.pair_system import (
+    DIRECT_ORDER,
+    MATRIX_FREE_ORDER,
+    boundary_trial,
+    factor_and_solve,
+    old_factor_trial,
+)
 from ccpsolve._solver.spectrum import split
 from ccpsolve._solver.svec_kernels import copy, norm, slack
 from ccpsolve._solver.workspace import (
     BEST,
     BETA,
+    FACTOR,
     FACTOR_RANK,
+    MATRIX_FREE,
     NORM_ALPHA,
     NORM_BETA,
+    PIVOT_RATIO,
     SLACK,
     STEP,
     STEPS,
+    SYMMETRIC,
     SYSTEM,
     TARGET,
     TRIAL,
     TRIAL_SLACK,
+    VALUES,
     WORKSPACE,
     S,
     Workspace,
@@ -54,6 +71,9 @@ Array = NDArray[np.float64]
 ROUNDING = 2e-15
 """Residual, per √n, that rounding allows: iterations stop there."""
 
+_GOAL = 1e-15  # residual that the last step aims at
+_FORESEEN = 0.01 * _GOAL  # and that its extrapolated convergence must promise
+_ROUGH, _SMOOTH = 10.0, 100.0  # times the last step may fit between the eigenvalues of Z and zero
 _STAGNATED = 1e-13  # below this a residual that no longer halves is at its rounding level
 _SMALLEST_PART = 0.05  # of ‖α‖ for S and of ‖α‖/‖β‖ for X, in the choice of γ
 
@@ -89,11 +109,54 @@ def _residual(beta: Array, ws: Workspace) -> float:
 @inline
 def _interior_trial(beta: Array, ws: Workspace) -> bool:
     """Set the trial point to β⁻¹[α], the Newton point where Z is positive definite."""
-    system = ws.operators[SYSTEM]
-    copy(ws.operators[BETA], system)
-    copy(ws.vectors[TARGET], ws.vectors[TRIAL])
-    ws.scalars[FACTOR_RANK] = 0.0
-    return factor_and_solve(system.reshape(beta.shape), ws.vectors[TRIAL], ws)
+    trial = ws.vectors[TRIAL]
+    copy(ws.vectors[TARGET], trial)
+    if ws.scalars[SYMMETRIC] != 0.0:
+        solved = factor_beta(ws)
+        if solved:
+            cholesky_solve(ws.operators[FACTOR].reshape(beta.shape), trial)
+    else:
+        copy(ws.operators[BETA], ws.operators[SYSTEM])
+        solved = factor_and_solve(ws.operators[SYSTEM].reshape(beta.shape), trial, ws)
+    ws.scalars[FACTOR_RANK] = ws.spectra.shape[1] if solved else 0.0
+    return solved
+
+
+@inline
+def _is_smooth(r: int, margin: float, ws: Workspace) -> bool:
+    """Tell whether Z keeps its rank, and X + dX is as good as its projection, over TRIAL − X."""
+    values, x, trial = ws.spectra[VALUES], ws.vectors[X], ws.vectors[TRIAL]
+    k = values.shape[0]
+    change = 0.0
+    for i in range(x.shape[0]):
+        change += (trial[i] - x[i]) ** 2
+    gap = values[r - 1] if r == k else min(values[r - 1], -values[r])
+    return gap > margin * math.sqrt(change)
+
+
+@inline
+def _finish(beta: Array, r: int, gamma: float, residual: float, rate: float, ws: Workspace) -> bool:
+    """Take the last step where its outcome is foreseen: to BEST, without another projection.
+
+    A step multiplies the residual by ``rate`` again if it uses the old factor, by its square else.
+    """
+    k = ws.spectra.shape[1]
+    at_rounding = residual < ROUNDING * math.sqrt(beta.shape[0])
+    direct = k <= DIRECT_ORDER
+    matrix_free = k > MATRIX_FREE_ORDER and ws.scalars[MATRIX_FREE] != 0.0
+    cheap = matrix_free or ws.scalars[PIVOT_RATIO] > 0.0
+    if ws.scalars[FACTOR_RANK] == r and (at_rounding or (direct and residual * rate < _FORESEEN)):
+        old_factor_trial(beta, r, gamma, ws)
+    elif r < k and (cheap if at_rounding else residual * rate * rate < _FORESEEN):
+        if not boundary_trial(beta, r, gamma, _GOAL / residual, ws):
+            return False
+    else:
+        return False
+    if not _is_smooth(r, _ROUGH if at_rounding else _SMOOTH, ws):
+        return False
+    copy(ws.vectors[TRIAL], ws.vectors[BEST])
+    ws.scalars[STEPS] += 1.0
+    return True
 
 
 @exported(types.float64(types.int64, *WORKSPACE))
@@ -102,7 +165,7 @@ def _newton(limit: int, buffer: Any, integers: Any, k: int) -> float:
     n = ws.vectors.shape[1]
     beta, trial = ws.operators[BETA].reshape(n, n), ws.vectors[TRIAL]
     goal = ROUNDING * math.sqrt(n)
-    smallest, last = np.inf, np.inf
+    smallest, last, last_rank = np.inf, np.inf, -1
     iterations = 0
     while True:
         r, gamma = _split_trial(ws)
@@ -110,14 +173,19 @@ def _newton(limit: int, buffer: Any, integers: Any, k: int) -> float:
         if residual < smallest:
             smallest = residual
             copy(ws.vectors[X], ws.vectors[BEST])
-        at_rounding = smallest < goal or (smallest < _STAGNATED and residual > 0.5 * last)
-        if at_rounding or iterations == limit or not residual < np.inf:
+        stagnated = smallest < _STAGNATED and residual > 0.5 * last
+        if smallest < _GOAL or stagnated or iterations == limit or not residual < np.inf:
             return smallest
-        last = residual
+        same_face = r == last_rank and r > 0 and residual == smallest
+        if same_face and _finish(beta, r, gamma, residual, residual / last, ws):
+            return min(residual, _GOAL)
+        if smallest < goal:
+            return smallest
+        last, last_rank = residual, r
         if r == k:
             solved = _interior_trial(beta, ws)
         elif r > 0:
-            accuracy = min(_INEXACT, residual**0.5) if iterations < _INEXACT_STEPS else 0.0
+            accuracy = min(_INEXACT, math.sqrt(residual)) if iterations < _INEXACT_STEPS else 0.0
             solved = boundary_trial(beta, r, gamma, accuracy, ws)
         else:
             solved = True

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from ccpsolve._lapack import cholesky_factor, cholesky_solve, lu_factor, lu_solve
 from ccpsolve._numba import inline, jit
 from ccpsolve._solver.congruence import congruence, pairs_below, to_basis, to_original
+from ccpsolve._solver.dual_system import dual_pays, dual_trial
 from ccpsolve._solver.svec_kernels import apply, copy, dot, norm
 from ccpsolve._solver.workspace import (
     DIRECTION,
+    FACTOR,
     FACTOR_RANK,
     FIRST,
     FRAME,
@@ -39,11 +41,18 @@ from ccpsolve._solver.workspace import (
     X,
 )
 
-__all__ = ["boundary_trial", "factor_and_solve"]
+__all__ = [
+    "DIRECT_ORDER",
+    "MATRIX_FREE_ORDER",
+    "boundary_trial",
+    "factor_and_solve",
+    "old_factor_trial",
+]
 
 Array = NDArray[np.float64]
 
-_DIRECT_ORDER = 11  # up to this order a factorisation costs less than a few products
+DIRECT_ORDER = 11  # up to this order a factorisation costs less than a few products
+MATRIX_FREE_ORDER = 15
 
 
 @inline
@@ -56,17 +65,24 @@ def _budget(k: int, preconditioned: bool) -> int:
 
 
 @jit(internal=True)
+def _solve_factored(system: Array, right: Array, ws: Workspace) -> None:
+    """Overwrite ``right`` by the solution, given what `factor_and_solve` left in ``system``."""
+    if ws.scalars[SYMMETRIC] != 0.0:
+        cholesky_solve(system, right)
+    else:
+        lu_solve(system, ws.pivots, right)
+
+
+@jit(internal=True)
 def factor_and_solve(system: Array, right: Array, ws: Workspace) -> bool:
     """Overwrite ``right`` by the solution; False where the system is singular."""
     if ws.scalars[SYMMETRIC] != 0.0:
-        if not cholesky_factor(system):
-            return False
-        cholesky_solve(system, right)
-        return True
-    if not lu_factor(system, ws.pivots):
-        return False
-    lu_solve(system, ws.pivots, right)
-    return True
+        factored = cholesky_factor(system)
+    else:
+        factored = lu_factor(system, ws.pivots)
+    if factored:
+        _solve_factored(system, right, ws)
+    return factored
 
 
 @inline
@@ -90,10 +106,9 @@ def _solve_directly(beta: Array, pairs: Array, r: int, ws: Workspace) -> bool:
     ws.scalars[FACTOR_RANK] = 0.0
     if not factor_and_solve(system, pairs, ws):
         return False
-    if ws.scalars[SYMMETRIC] != 0.0:
-        ws.scalars[FACTOR_RANK] = r
-        for i in range(ws.spectra.shape[1]):
-            copy(ws.squares[ROWS, i], ws.squares[FRAME, i])
+    ws.scalars[FACTOR_RANK] = r
+    for i in range(ws.spectra.shape[1]):
+        copy(ws.squares[ROWS, i], ws.squares[FRAME, i])
     return True
 
 
@@ -119,7 +134,7 @@ def _precondition(remainder: Array, r: int, ws: Workspace, out: Array) -> None:
     factor = ws.operators[SYSTEM][: m * m].reshape(m, m)
     to_original(remainder, ws.squares[ROWS], r, ws, ws.vectors[SLACK])
     to_basis(ws.vectors[SLACK], ws.squares[FRAME], r, ws, out)
-    cholesky_solve(factor, out)
+    _solve_factored(factor, out, ws)
     to_original(out, ws.squares[FRAME], r, ws, ws.vectors[SLACK])
     to_basis(ws.vectors[SLACK], ws.squares[ROWS], r, ws, out)
 
@@ -136,8 +151,9 @@ def _conjugate_gradients(
     copy(right, remainder)
     for i in range(m):
         solution[i] = direction[i] = 0.0
-    goal, last = accuracy * norm(right), 1.0
-    for _ in range(budget):
+    start, last = norm(right), 1.0
+    goal = accuracy * start
+    for iteration in range(budget):
         _precondition(remainder, r, ws, preconditioned)
         product = dot(remainder, preconditioned)
         if not product > 0.0:
@@ -153,8 +169,12 @@ def _conjugate_gradients(
         for i in range(m):
             solution[i] += length * direction[i]
             remainder[i] -= length * image[i]
-        if norm(remainder) <= goal:
+        size = norm(remainder)
+        if size <= goal:
             return True
+        behind = iteration - 1  # by more than two steps, on the way to the goal
+        if behind >= 1 and size > start * accuracy ** (behind / budget):
+            return False
     return False
 
 
@@ -168,21 +188,41 @@ def boundary_trial(beta: Array, r: int, gamma: float, accuracy: float, ws: Works
     k = rows.shape[0]
     pairs = ws.operators[FIRST][: pairs_below(r, k)]
     _set_mixed_terms(r, gamma, ws)
-    to_basis(ws.vectors[STEP], rows, r, ws, ws.vectors[STEP])
-    right = ws.vectors[STEP][: pairs.shape[0]]
     solved = False
-    worthwhile = ws.scalars[MATRIX_FREE] != 0.0 or ws.scalars[FACTOR_RANK] == r
-    if accuracy > 0.0 and worthwhile and k > _DIRECT_ORDER and ws.scalars[SYMMETRIC] != 0.0:
-        solved = _conjugate_gradients(
-            beta, right, r, accuracy, _budget(k, ws.scalars[FACTOR_RANK] == r), ws
-        )
-        if not solved and ws.scalars[FACTOR_RANK] != r:
+    old_factor = ws.scalars[FACTOR_RANK] == r
+    order = DIRECT_ORDER if old_factor else MATRIX_FREE_ORDER
+    worthwhile = ws.scalars[MATRIX_FREE] != 0.0 or old_factor
+    if accuracy > 0.0 and worthwhile and k > order and ws.scalars[SYMMETRIC] != 0.0:
+        to_basis(ws.vectors[STEP], rows, r, ws, pairs)
+        solved = _conjugate_gradients(beta, pairs, r, accuracy, _budget(k, old_factor), ws)
+        if not solved and not old_factor:
             ws.scalars[MATRIX_FREE] = 0.0
     if not solved:
-        copy(right, trial[: pairs.shape[0]])
+        if dual_pays(r, ws) and dual_trial(beta, r, gamma, ws):
+            return True
+        to_basis(ws.vectors[STEP], rows, r, ws, trial)
         solved = _solve_directly(beta, trial[: pairs.shape[0]], r, ws)
     copy(trial[: pairs.shape[0]], pairs)
     to_original(pairs, rows, r, ws, trial)
     for i in range(x.shape[0]):
         trial[i] = x[i] - trial[i]
     return solved
+
+
+@jit(internal=True)
+def old_factor_trial(beta: Array, r: int, gamma: float, ws: Workspace) -> None:
+    """Set the trial point to X + dX by the factor from an earlier step with the same r > 0."""
+    n, rows = beta.shape[0], ws.squares[ROWS]
+    step, x, trial = ws.vectors[STEP], ws.vectors[X], ws.vectors[TRIAL]
+    if r == rows.shape[0]:
+        copy(step, trial)
+        position = FACTOR if ws.scalars[SYMMETRIC] != 0.0 else SYSTEM
+        _solve_factored(ws.operators[position].reshape(n, n), trial, ws)
+    else:
+        m = pairs_below(r, rows.shape[0])
+        factor = ws.operators[SYSTEM][: m * m].reshape(m, m)
+        to_basis(step, ws.squares[FRAME], r, ws, trial)
+        _solve_factored(factor, trial[:m], ws)
+        to_original(trial[:m], ws.squares[FRAME], r, ws, trial)
+    for i in range(n):
+        trial[i] = x[i] - trial[i]

@@ -22,6 +22,7 @@ from ccpsolve._solver.workspace import (
     CENTER,
     DIAGONAL,
     NORM_BETA,
+    PIVOT_RATIO,
     SCALE,
     STEPS,
     TARGET,
@@ -49,6 +50,7 @@ _SOLVED = 1e-13
 def _set_shift(shift: float, ws: Workspace) -> None:
     """Make the problem of the workspace CCP(α + shift·CENTER, β + shift·I)."""
     n = ws.vectors.shape[1]
+    ws.scalars[PIVOT_RATIO] = -1.0
     for i in range(n):
         ws.operators[BETA, i * n + i] = ws.vectors[DIAGONAL, i] + shift
         ws.vectors[TARGET, i] = ws.vectors[ALPHA, i] + shift * ws.vectors[CENTER, i]

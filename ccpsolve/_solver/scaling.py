@@ -24,6 +24,7 @@ from ccpsolve._solver.workspace import (
     MEAN_DIAGONAL,
     NORM_ALPHA,
     NORM_BETA,
+    PIVOT_RATIO,
     SCALE,
     STEP,
     STEPS,
@@ -127,6 +128,7 @@ def prepare(alpha: Array, beta: Array, symmetric: int, congruence: int, ws: Work
     ws.scalars[STEPS] = 0.0
     ws.scalars[FACTOR_RANK] = 0.0
     ws.scalars[MATRIX_FREE] = 1.0
+    ws.scalars[PIVOT_RATIO] = -1.0
     for i in range(ws.vectors.shape[1]):
         ws.vectors[BEST, i] = 0.0
     return alpha_unit / beta_unit

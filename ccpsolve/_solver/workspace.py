@@ -42,7 +42,8 @@ Array = NDArray[np.float64]
 ) = range(17)
 
 # operators on Sym_k, n² numbers
-BETA, SYSTEM, FIRST, SECOND, OPERATORS = range(5)
+BETA, SYSTEM, FIRST, SECOND, FACTOR, OPERATORS = range(6)
+# FACTOR: of the Cholesky factorisation of β
 
 # k×k matrices
 ROWS, FRAME, LEFT, MIDDLE, RIGHT, SQUARES = range(6)
@@ -59,8 +60,9 @@ ROWS, FRAME, LEFT, MIDDLE, RIGHT, SQUARES = range(6)
     FACTOR_RANK,  # of the X to which the Cholesky factor in SYSTEM belongs, 0 for none
     MEAN_DIAGONAL,  # trace β / n
     MATRIX_FREE,  # 1 until conjugate gradients without a factor have failed once
+    PIVOT_RATIO,  # of FACTOR, smallest over largest; 0 if β is not definite, −1 before it is known
     SCALARS,
-) = range(9)
+) = range(10)
 
 # vectors of length k
 SCALE, VALUES, ROOTS, SPECTRA = range(4)

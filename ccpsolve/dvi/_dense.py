@@ -59,6 +59,8 @@ class Step:
         States and velocities there.
     before, contact : Contact
         The constraint at the start, and (at the predicted state) at the end.
+    slack : ndarray, shape (k, k)
+        The slack at the end, in the frame of ``contact``, linear in the correction from there.
     X : ndarray, shape (k, k)
         The mean multiplier, in the frame of ``contact``.
     multiplier : ndarray, shape (k, k)
@@ -77,6 +79,7 @@ class Step:
     rate1: Vector
     before: Contact
     contact: Contact
+    slack: Array
     X: Array
     multiplier: Array
     solution: Solution | None

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccpsolve import ConeComplementarityProblem, InvalidProblemError, certify_ccp, svec
+from ccpsolve import (
+    ConeComplementarityProblem,
+    InvalidProblemError,
+    certify_ccp,
+    solve_ccp,
+    svec,
+)
 from ccpsolve._certificate import certify_problem
 from ccpsolve._symmetric import psd_part
 from ccpsolve.testing import (
@@ -128,6 +134,18 @@ def test_the_bounds_of_a_rounded_solution_at_condition_1e4(k):
         x = svec(reference.high)
         assert certificate.error_bound <= 1e-11 * np.linalg.norm(x)
         assert certificate.error_bound_beta <= 1e-11 * np.sqrt(x @ problem.beta @ x)
+
+
+@pytest.mark.parametrize("k", [4, 6, 13, 21, 25, 29])
+def test_the_bounds_of_an_answer_at_condition_1e4(k):
+    """The solver goes on to the rounding level: its bound once was ten times larger at k = 29."""
+    for seed in range(1000, 1004):
+        problem = family_problem("condition_1e4", k, seed).problem
+        solution = solve_ccp(problem.alpha, problem.beta)
+        scale, x = scale_of(problem, solution.X), svec(solution.X)
+        assert solution.certificate.error_bound <= 1e-11 * scale
+        energy = np.sqrt(x @ problem.beta @ x)
+        assert solution.certificate.error_bound_beta <= 1e-11 * energy
 
 
 @pytest.mark.parametrize("k", [2, 5, 8])

@@ -22,6 +22,7 @@ cholesky_factor = from_python(_lapack.cholesky_factor)
 cholesky_solve = from_python(_lapack.cholesky_solve)
 lu_factor, lu_solve = from_python(_lapack.lu_factor), from_python(_lapack.lu_solve)
 eigh_rows, eigh_workspace_sizes = from_python(_lapack.eigh_rows), _lapack.eigh_workspace_sizes
+triangular_solve_rows = from_python(_lapack.triangular_solve_rows)
 gemm, gemv = from_python(_lapack.gemm), from_python(_lapack.gemv)
 
 
@@ -64,6 +65,17 @@ def test_cholesky_refuses_what_is_not_positive_definite(n, bad):
     a = positive_definite(np.random.default_rng(n), n)
     a[-1, -1] = bad
     assert not cholesky_factor(a)
+
+
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("transposed", [False, True])
+def test_triangular_systems_of_many_right_hand_sides(n, transposed):
+    rng = np.random.default_rng(n)
+    factor, rows = np.linalg.cholesky(positive_definite(rng, n)), rng.standard_normal((3, n))
+    solved = rows.copy()
+    triangular_solve_rows(transposed, factor, solved)
+    again = solved @ (factor if transposed else factor.T)
+    np.testing.assert_allclose(again, rows, rtol=0, atol=1e-11 * np.linalg.cond(factor))
 
 
 @pytest.mark.parametrize("n", SIZES)

@@ -127,6 +127,22 @@ def test_solvable_problems_are_not_called_unattained(family, seed):
     assert solution.certificate.natural_residual <= 1e-12
 
 
+@pytest.mark.parametrize(
+    ("family", "k", "seed"),
+    [
+        ("condition_1e12", 29, 1738),
+        pytest.param("everything", 30, 479, marks=pytest.mark.slow),
+    ],
+)
+def test_a_definite_problem_past_proof_is_not_called_unattained(family, k, seed):
+    """No bound can be proved there, but the eigenvalues of β are no rounding errors."""
+    known = family_problem(family, k, seed)
+    solution = solve_ccp(known.problem.alpha, known.problem.beta)
+    assert solution.certificate.min_eig_beta <= 0.0
+    assert solution.status is Status.SOLVED
+    assert solution.certificate.natural_residual <= 1e-12
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_rank_deficient_problems_with_a_solution_are_solved(seed):
     known = family_problem("rank_deficient", 1 + seed % 9, seed)
