@@ -119,7 +119,7 @@ _LR: dict[tuple[str, str], tuple[float, float, float]] = {
     ("gpt", "mse"): (0.15, 0.05, 5e-4),
     ("gpt", "cross-entropy"): (0.1, 0.05, 5e-4),
     ("rnn", "mse"): (0.3, 0.05, 1e-3),
-    ("rnn", "cross-entropy"): (0.1, 0.02, 1e-3),
+    ("rnn", "cross-entropy"): (0.05, 0.02, 1e-3),
 }
 
 

@@ -24,7 +24,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -115,17 +115,25 @@ class Network:
 
 
 @cache
-def network(name: str) -> Network:
-    """Return a network at the edge of stability."""
+def network(name: str, folder: Path) -> Network:
+    """Return a network at the edge of stability.
+
+    A start on a flow is kept in the folder: schemes that are compared begin at the same point,
+    whatever becomes of the integrator between their runs.
+    """
     cell, units = NETWORKS[name]
     objective, method = cell.objective(dtype=torch.float64), cell.optimizer()
     prices = _prices(objective)
+    file = folder / "start.pt"
+    if file.exists():
+        return Network(cell, objective, Start(**torch.load(file)), prices)
     start = edge_of_stability(objective, method)
-    flow = AdaptiveCentral(objective, method, start, rtol=_BEFORE)
-    for _ in range(units):
-        flow.advance()
     if units:
+        flow = AdaptiveCentral(objective, method, start, rtol=_BEFORE)
+        for _ in range(units):
+            flow.advance()
         start = Start(*flow.state, start.updates + units, holds_gradient=True)
+        torch.save(asdict(start), file)
     return Network(cell, objective, start, prices)
 
 
@@ -149,9 +157,9 @@ def _prices(objective: flows.Objective) -> dict[str, float]:
     return {name: median / medians["gradient"] for name, median in medians.items()}
 
 
-def run_network(name: str, scheme: Scheme) -> dict[str, Any]:
+def run_network(name: str, scheme: Scheme, folder: Path) -> dict[str, Any]:
     """Follow the flow of a network, and return its path and what it cost."""
-    problem = network(name)
+    problem = network(name, folder)
     objective = problem.objective
     before, started = objective.counts, time.process_time()
     flow = problem.flow(scheme)
@@ -232,7 +240,10 @@ def run(name: str, scheme: Scheme, out: Path, again: bool) -> str:
         file.unlink(missing_ok=True)
         started = time.process_time()
         try:
-            found = (run_closed if name in CLOSED else run_network)(name, scheme)
+            if name in CLOSED:
+                found = run_closed(name, scheme)
+            else:
+                found = run_network(name, scheme, file.parent)
         except (flows.FlowsError, CCPError) as error:
             seconds = time.process_time() - started
             return f"{name} {scheme.name}: failed after {seconds:.1f} s: {error}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 __all__ = ["Result", "at_error", "read_results", "write_report"]
 
@@ -19,7 +20,7 @@ _LABELS = {
     "strict": ("Euler, strict", "s", "#b2182b"),
     "warm": ("Euler, strict from warm vectors", "D", "#ef8a62"),
     "economical": ("Euler, economical", "o", "#4d4d4d"),
-    "euler": ("Euler", "o", "#4d4d4d"),
+    "euler": ("Euler, economical", "o", "#4d4d4d"),
     "ours": ("adaptive", "^", "#2166ac"),
 }
 
@@ -181,6 +182,10 @@ def _draw(path: Path, results: dict[str, list[Result]]) -> None:
         ax.set_title(name, fontsize=10)
         ax.grid(True, which="major", color="0.9")
         ax.tick_params(labelsize=8)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}" if x >= 1 else f"{x:.0e}"))
+            axis.set_minor_formatter(NullFormatter())
     for ax in axes[-1]:
         ax.set_xlabel("gradients per unit of time", fontsize=9)
     for ax in axes[:, 0]:

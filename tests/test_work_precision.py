@@ -35,11 +35,11 @@ def test_a_run_is_kept_until_its_settings_change(tmp_path, monkeypatch):
     assert (tmp_path / "page.png").exists()
 
 
-def test_schemes_follow_the_same_flow_from_the_same_start(monkeypatch):
+def test_schemes_follow_the_same_flow_from_the_same_start(monkeypatch, tmp_path):
     monkeypatch.setattr(bench, "UNITS", 3)
     name = "mlp-gd"
     found = {
-        kind: bench.run_network(name, bench.Scheme(kind, parameter))
+        kind: bench.run_network(name, bench.Scheme(kind, parameter), tmp_path)
         for kind, parameter in (("economical", 4), ("strict", 4), ("ours", 1e-3))
     }
     paths = [run["path"] for run in found.values()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -39,6 +40,9 @@ _JUMP = 0.3
 _FORESEEN = 0.5
 # A smaller step with more than this fraction of the error of a larger one has inherited it.
 _INHERITED = 0.8
+# A direction that enters is let in without being located if it goes over the edge by at most this
+# fraction of its way there.
+_NEARLY = 0.05
 # Steps are given up below this fraction of the tolerance of event times.
 _TOO_SHORT = 1e-3
 _MAX_SEARCH = 60
@@ -132,9 +136,11 @@ class AdaptiveIntegrator:
         while True:
             h = self._next_length(t_end - point.t)
             trial = self._attempt(h, h)
-            located = trial is not None and trial.rank != point.rank
-            if trial is not None and located:
-                trial = self._locate(trial)
+            located = False
+            if trial is not None and trial.rank != point.rank:
+                whole = self._over_event(trial)
+                located = whole is None
+                trial = whole or self._locate(trial)
             ratio, drift = (math.inf, None) if trial is None else self._error_ratio(trial)
             if trial is not None and ratio > _ACCEPTED and (point.history.is_constant or not first):
                 trial, ratio, drift = self._refined(trial, ratio, located)
@@ -153,7 +159,7 @@ class AdaptiveIntegrator:
             self._h = shrink * (h if trial is None else trial.h)
         drift = problem.drift(point.t + trial.h, trial.z) if drift is None else drift
         self._adapt(trial.h, ratio, cut=located or trial.h < self._h)
-        return self._accept(trial, drift, located)
+        return self._accept(trial, drift, located or trial.rank != point.rank)
 
     def _begin(self, t: float, z: Vector, infeasible: float) -> Point:
         """Return the first point; impulses move an infeasible start to the constraint."""
@@ -186,14 +192,34 @@ class AdaptiveIntegrator:
         shortest = max(self._min_step, self._event_tol) if located else self._min_step
         return trial.h <= shortest or ratio * trial.h > _INHERITED * floor
 
-    def _attempt(self, h: float, scale: float, *, complete: bool = False) -> Trial | None:
+    def _attempt(
+        self, h: float, scale: float, *, complete: bool = False, begun: Trial | None = None
+    ) -> Trial | None:
         """Return a trial step; None where its complementarity problem has no solution."""
         try:
-            trial = attempt(self._problem, self._point, h, scale, complete=complete)
+            trial = attempt(self._problem, self._point, h, scale, complete=complete, begun=begun)
         except CCPError:
             return None
         self.statistics.solves += trial.solution is not None
         return trial
+
+    def _over_event(self, trial: Trial) -> Trial | None:
+        """Return the complete step where the event within need not be located; else None.
+
+        It need not where the whole effect of the event is within the error allowed, as at the end
+        of a step, where a direction only touches the edge, or where it leaves.
+        """
+        point, index = self._point, _changing(self._point.rank, trial)
+        if not trial.complete:
+            nearly = self._event_slack + _NEARLY * abs(point.value(index))
+            if -trial.value(index) > nearly:
+                return None
+            completed = self._attempt(trial.h, trial.h, complete=True, begun=trial)
+            if completed is None:
+                return None
+            trial = completed
+        effect = self._problem.norm(trial.z, trial.z - trial.star)
+        return trial if trial.rank == point.rank or effect <= self._allowed(trial) else None
 
     def _locate(self, crossed: Trial) -> Trial | None:
         """Return the longest trial step, to the tolerance, that ends before the event.
@@ -246,12 +272,7 @@ class AdaptiveIntegrator:
         if not trial.complete:
             return math.inf, None
         point, problem, h = self._point, self._problem, trial.h
-        speed = problem.norm(trial.z, trial.star - point.z) / h
-        mean = self._length / self._elapsed if self._elapsed else speed
-        allowed = h * (self._atol + self._rtol * max(speed, _RESTING * mean))
-        allowed += _ROUNDING * problem.norm(trial.z, trial.z)
-        if point.history.is_constant:  # where the event was is known no better
-            allowed += mean * self._event_tol
+        allowed = self._allowed(trial)
         ratio = _PREDICTION * problem.norm(trial.z, trial.z - trial.star) / allowed
         if len(trial.slack):
             corrected = trial.slack - trial.contact.slack
@@ -266,6 +287,17 @@ class AdaptiveIntegrator:
         if not math.isfinite(local):
             return math.inf, None
         return max(ratio, local), None if trial.pull else drift
+
+    def _allowed(self, trial: Trial) -> float:
+        """Return the error allowed in a step."""
+        norm, h = self._problem.norm, trial.h
+        speed = norm(trial.z, trial.star - self._point.z) / h
+        mean = self._length / self._elapsed if self._elapsed else speed
+        allowed = h * (self._atol + self._rtol * max(speed, _RESTING * mean))
+        allowed += _ROUNDING * norm(trial.z, trial.z)
+        if self._point.history.is_constant:  # where the event was is known no better
+            allowed += mean * self._event_tol
+        return allowed
 
     def _surprise(self, trial: Trial) -> float:
         """Return how far the smallest slack of a free direction is from its linear course."""
@@ -291,24 +323,37 @@ class AdaptiveIntegrator:
         self._h = min(max(proposed, self._h) if cut else proposed, self._max_step)
         self._last_ratio = ratio
 
-    def _accept(self, trial: Trial, drift: Vector, located: bool) -> Step:
+    def _accept(self, trial: Trial, drift: Vector, changed: bool) -> Step:
         point, problem = self._point, self._problem
         t = point.t + trial.h
         rate1 = self._rate_after(trial, drift)
         history = self._next_history(trial)
         k = len(trial.contact.slack)
         after = Point(
-            t, trial.z, drift, trial.contact, history, trial.rank, trial.monitor, trial.weight
+            t,
+            trial.z,
+            drift,
+            trial.contact,
+            history,
+            trial.rank,
+            trial.monitor,
+            trial.weight,
+            trial.scale,
         )
         if trial.rank == point.rank and math.isfinite(after.value(after.rank)):
             change = after.value(after.rank) - point.value(point.rank)
             after.approach = change / trial.h if math.isfinite(change) else None
         multiplier = history.multiplier(t, k)
         event = None
-        if located:
+        if changed:
+            known = replace(after, history=History() if trial.pull is None else History(trial.pull))
             self._restart(after, trial.slack)
+            if trial.complete and after.rank < trial.rank:
+                # The rates say that a direction leaves which the slacks say enters. Rates are wrong
+                # to first order in errors of the frame, slacks only to second order.
+                after = known
             if after.rank != point.rank:
-                event = Event(t, point.rank, after.rank)
+                event = Event(self._event_time(trial), point.rank, after.rank)
                 self.events.append(event)
         self.statistics.steps += 1
         self._length += problem.norm(trial.z, trial.z - point.z)
@@ -331,6 +376,15 @@ class AdaptiveIntegrator:
         self._point = after
         return step
 
+    def _event_time(self, trial: Trial) -> float:
+        """Return when the event of a step was: at its end, or where a multiplier vanished in it."""
+        point = self._point
+        if trial.rank >= point.rank:
+            return point.t + trial.h
+        index = _changing(point.rank, trial)
+        before = point.value(index) * trial.scale / point.scale
+        return point.t + trial.h * before / (before - trial.value(index))
+
     def _next_history(self, trial: Trial) -> History:
         """Return the history after a step."""
         pull = trial.pull
@@ -349,7 +403,7 @@ class AdaptiveIntegrator:
         point.monitor = np.sort(np.concatenate([np.linalg.eigvalsh(slack), contact.beyond]))
         if not len(slack):
             return
-        delay = max(0.5 * self._h, self._event_tol)
+        point.scale = delay = max(0.5 * self._h, self._event_tol)
         X, point.weight = instantaneous(contact, point.drift, slack, delay)
         if X.any():
             force = self._problem.combine(contact.columns, svec(X))

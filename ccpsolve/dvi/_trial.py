@@ -46,6 +46,7 @@ class Point:
     rank: int
     monitor: Array
     weight: float = 0.0
+    scale: float = 1.0
     approach: float | None = None  # rate of the smallest slack of a free direction, where known
 
     def value(self, index: int) -> float:
@@ -63,7 +64,8 @@ class Trial:
     """The outcome of a step that is yet to be accepted.
 
     ``monitor`` holds the eigenvalues of ``S − cX`` at the end, ascending: as many are negative as
-    directions are held, and one that changes sign is a direction entering or leaving.
+    directions are held, and one that changes sign is a direction entering or leaving. With the
+    size w of β, ``c = w·scale``.
     """
 
     h: float
@@ -74,6 +76,7 @@ class Trial:
     contact: Contact
     transport: Array
     monitor: Array
+    scale: float
     pull: Pull | None
     slack: Array
     solution: Solution | None
@@ -91,24 +94,31 @@ class Trial:
 
 
 def attempt(
-    problem: SmoothProblem, point: Point, h: float, scale: float, *, complete: bool = False
+    problem: SmoothProblem,
+    point: Point,
+    h: float,
+    scale: float,
+    *,
+    complete: bool = False,
+    begun: Trial | None = None,
 ) -> Trial:
     """Try a step h; ``scale`` is the time by which multipliers are compared with slacks.
 
     Unless it must be complete, a step in which another direction turns out to have entered ends
     with the slack, which says so: held directions, whose slack is of either sign where the step
-    was predicted to end, are told from free ones by the multiplier.
+    was predicted to end, are told from free ones by the multiplier. Such a step can be completed
+    later: ``begun``.
     """
     t, history = point.t, point.history
     rate0 = point.rate(problem)
-    star = _predict(problem, point, h, rate0)
+    star = begun.star if begun else _predict(problem, point, h, rate0)
     if not math.isfinite(problem.norm(star, star)):
         raise InvalidProblemError(f"the state is not finite at t = {t + h:.9g}")
     pulling = history.force(t + h)
     push = None if pulling is None else problem.push(t + h, star, pulling)
     k0 = len(point.contact.slack)
     held = support(history.multiplier(t + h, k0))
-    contact = problem.contact(t + h, star, point.contact, held)
+    contact = begun.contact if begun else problem.contact(t + h, star, point.contact, held)
     slack, k = contact.slack, len(contact.slack)
     last = history.last(k0)
     carried_X = point.weight * contact.transport @ last @ contact.transport.T
@@ -117,7 +127,19 @@ def attempt(
     # After an event the prediction is too rough to say.
     if k == 0 or (missed and not complete and not history.is_constant):
         return Trial(
-            h, star, star, rate0, push, contact, contact.transport, raw, None, slack, None, k == 0
+            h,
+            star,
+            star,
+            rate0,
+            push,
+            contact,
+            contact.transport,
+            raw,
+            scale,
+            None,
+            slack,
+            None,
+            k == 0,
         )
     turn = _turning(slack - h * carried_X, contact.transport @ support(last))
     Q = turn @ contact.transport
@@ -137,7 +159,9 @@ def attempt(
     X_end = 2 * X - Q @ history.multiplier(t, k0) @ Q.T
     weight = _size(beta) / h
     monitor = inertia(end, scale * weight * X_end, contact)
-    return Trial(h, z, star, rate0, push, contact, Q, monitor, pull, end, solution, True, weight)
+    return Trial(
+        h, z, star, rate0, push, contact, Q, monitor, scale, pull, end, solution, True, weight
+    )
 
 
 def congruence(M: Array) -> Array:
