@@ -26,7 +26,7 @@ from ccpsolve.dvi._chebyshev import chebyshev_step, stages_for
 from ccpsolve.dvi._history import History, Pull, support
 from ccpsolve.dvi._smooth import Array, Contact, SmoothProblem, Vector
 
-# Where β is singular to rounding this fraction of its mean diagonal is added.
+# Where β is singular to rounding its eigenvalues are at least this fraction of their mean.
 _REGULARISATION = 1e-8
 # A step that would need more stages is cut; beyond this product with the rate nobody counts.
 _MAX_STAGES, _STIFFEST = 200, 1e6
@@ -232,10 +232,10 @@ def solve_reduced(alpha: Array, beta: Array, x0: Array | None = None) -> Solutio
     try:
         return solve_ccp(alpha, beta, x0=x0)
     except SolveError:
-        beta = (beta + beta.T) / 2
-        floor = _REGULARISATION * np.trace(beta) / len(beta)
-        lowest = np.linalg.eigvalsh(beta)[0]
-        return solve_ccp(alpha, beta + (floor + max(0.0, -lowest)) * np.eye(len(beta)))
+        values, vectors = np.linalg.eigh((beta + beta.T) / 2)
+        sizes = np.abs(values)  # not a shift: next to nothing to divide by makes X explode
+        definite = np.maximum(sizes, _REGULARISATION * sizes.mean())
+        return solve_ccp(alpha, (vectors * definite) @ vectors.T)
 
 
 def instantaneous(
