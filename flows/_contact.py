@@ -153,6 +153,19 @@ class CentralContact:
         self._p_before = p if before is None else before.p
         self._before = before
         self._clock = problem.first_update + t
+        if before is not None and before._before is not None:
+            before._before._settle()
+
+    def _settle(self) -> None:
+        """Let go of the contact before, so that a long run does not keep all of them.
+
+        What is not computed by now is taken over from it if that is cheap, and else computed
+        afresh if it is ever asked for.
+        """
+        before = self._before
+        if before is not None and "columns" in before.__dict__ and not self._renewed:
+            _ = self.columns
+        self._before = None
 
     def _size(self, before: CentralContact | None, support: Array) -> int:
         """Return the number of directions in the frame."""
@@ -249,14 +262,19 @@ class CentralContact:
             changes = changes + 2 * columns_of(grams, changes)
         return _numpy(changes)
 
+    @property
+    def _renewed(self) -> bool:
+        """Whether too much is new for the third derivatives of the contact before."""
+        new = np.linalg.norm(self.transport, axis=1) < _KNOWN
+        return bool(new.any()) or self._held.shape[1] > _FEW
+
     def _third(self) -> Tensor:
         """Return 𝒯, shape (d, n): all pairs where much is new, else along held directions."""
         before, w, objective = self._before, self._state.w, self._problem.objective
         if self.k == 0:
             return self.U
-        new = np.linalg.norm(self.transport, axis=1) < _KNOWN if before is not None else [True]
         rank = self._held.shape[1]
-        if before is None or any(new) or rank > _FEW:
+        if before is None or self._renewed:
             return objective.third_pairs(w, self.U) * _like(scales(self.k), w)
         stale = 2 * before.columns[: objective.dim] @ _like(congruence(self._map(before)), w)
         if rank == 0:

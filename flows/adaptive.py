@@ -86,12 +86,18 @@ class AdaptiveCentral(Flow):
         )
         self._integrator: dvi.AdaptiveIntegrator | None = None
         self._step: dvi.Step | None = None
+        self._ends = np.zeros(0), np.zeros(0)
         self._residual = self._bound = 0.0
 
     @property
     def own_counts(self) -> dict[str, int]:
         """Complementarity problems solved."""
         return {"ccp": 0 if self._integrator is None else self._integrator.statistics.solves}
+
+    @property
+    def last_step(self) -> dvi.Step | None:
+        """The step in which the present time lies; None at the start."""
+        return self._step
 
     def _make_subspace(self) -> CriticalSubspace:
         """Track every direction near the threshold, as accurately as the steps need."""
@@ -137,6 +143,7 @@ class AdaptiveCentral(Flow):
                 self._step = step = integrator.step(math.inf)
             except (CCPError, FlowsError) as error:
                 raise ProcessStopped(f"after step {integrator.t:g}: {error}") from error
+            self._ends = self._ends[1], self._corrected(step)
             if step.solution is not None:
                 certificate = step.solution.certificate
                 self._residual = max(self._residual, certificate.natural_residual)
@@ -160,11 +167,14 @@ class AdaptiveCentral(Flow):
                     event_tol=_EVENT_TIME,
                     event_slack=_EVENT_SLACK,
                     slack_tol=_SLACK,
+                    slack_noise=_EIGENVALUE * self.rtol,
                     infeasible=_INFEASIBLE,
                 )
             except CCPError as error:
                 raise ProcessStopped(f"at step {self.t}: {error}") from error
             self.state = self.problem.split(self._integrator.z)
+            values = self._contact().spectrum.values
+            self._ends = values, values
         return self._integrator
 
     def _contact(self) -> CentralContact:
@@ -184,14 +194,21 @@ class AdaptiveCentral(Flow):
         positive: np.ndarray = (vectors * np.maximum(values, 0.0)) @ vectors.T
         return positive
 
+    def _corrected(self, step: dvi.Step) -> np.ndarray:
+        """Return the effective eigenvalues at the end of a step.
+
+        Measured before the state was moved to the edge; what that changes is known to first order.
+        """
+        assert isinstance(step.contact, CentralContact)
+        values, k = step.contact.spectrum.values.copy(), len(step.slack)
+        values[:k] = self.method.threshold - np.linalg.eigvalsh(step.slack)
+        return values
+
     def _eigenvalues(self) -> np.ndarray:
         """Return the effective eigenvalues, linear in time between the ends of a step."""
-        after = self._contact().spectrum.values
-        step = self._step
+        (before, after), step = self._ends, self._step
         if step is None:
-            return after
-        assert isinstance(step.before, CentralContact)
-        before = step.before.spectrum.values
+            return self._contact().spectrum.values
         known = min(len(before), len(after))
         position = (self.t - step.t0) / (step.t1 - step.t0)
         values: np.ndarray = (1 - position) * before[:known] + position * after[:known]

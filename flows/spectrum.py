@@ -28,6 +28,9 @@ _FURTHER_GUARD = 0.15
 # Far from the threshold, where that says little: relative to the largest eigenvalue.
 _RELATIVE_GUARD = 0.1
 
+# At a cold start, relative to the largest eigenvalue: all of a block, where nothing is known yet.
+_COLD_GUARD = 0.03
+
 # Pairs resolved by a cold start: a Krylov space grown from b vectors sees at most b copies of a
 # multiple eigenvalue, and clusters at the edge of stability are the rule.
 _COLD_BLOCK = 8
@@ -229,12 +232,10 @@ class CriticalSubspace:
         allowed[near:] = np.maximum(allowed[near:], _GUARD * room[near:])
         allowed[near + 1 :] = np.maximum(allowed[near + 1 :], _FURTHER_GUARD * room[near + 1 :])
         if self.eigenvalue_tol is not None:
-            if cold:
-                return self.tol * np.abs(values[0]) + 0.0 * values
             gap = np.maximum(values[:near] - (values[near] if near < len(values) else 0.0), 0.0)
             allowed[:near] = np.maximum(allowed[:near], np.sqrt(self.eigenvalue_tol * gap))
             visible = np.minimum(_FURTHER_GUARD * room[near:], _RELATIVE_GUARD * abs(values[0]))
-            allowed[near:] = visible
+            allowed[near:] = _COLD_GUARD * abs(values[0]) if cold else visible
         elif near == 0:
             allowed[0] = self.tol * abs(values[0])
         return allowed

@@ -32,6 +32,7 @@ Array = NDArray[np.float64]
 
 _SQRT2 = math.sqrt(2.0)
 _SQRT_HALF = math.sqrt(0.5)
+_SMALLEST_ORDER = 4  # up to this order loops beat both products with W
 _LOOPS_ORDER = 6  # up to this order loops beat the calls to BLAS
 _BASIS_ORDER = 15  # up to this order two products with W are faster than n small congruences
 
@@ -209,7 +210,7 @@ def congruence(beta: Array, rows: Array, r: int, ws: Workspace) -> Array:
     if k <= _BASIS_ORDER:
         basis = ws.operators[SECOND][: m * n].reshape(m, n)
         _fill_basis(rows, r, basis)
-        if k <= _LOOPS_ORDER:
+        if k <= _SMALLEST_ORDER:
             _small_congruence(basis, beta, ws.scalars[SYMMETRIC] != 0.0, first, system)
             return system
         gemm(False, False, 1.0, basis, beta, 0.0, first)

@@ -40,6 +40,9 @@ _JUMP = 0.3
 _FORESEEN = 0.5
 # A smaller step with more than this fraction of the error of a larger one has inherited it.
 _INHERITED = 0.8
+# A step of the smallest length that corrects the slack by more than this multiple of what is
+# allowed is not merely inaccurate: what it extrapolates has nothing to do with what comes.
+_WILD = 10.0
 # A direction that enters is let in without being located if it goes over the edge by at most this
 # fraction of its way there.
 _NEARLY = 0.05
@@ -66,11 +69,16 @@ class AdaptiveIntegrator:
         a whole path is about ``rtol`` times its length plus ``atol`` times its duration.
     first_step, max_step, min_step : float
         Length of the first step, and bounds on that of any. A step of the smallest length is
-        accepted whatever its error.
+        accepted whatever its error; where none succeeds, or only by a correction of the slack far
+        beyond ``slack_tol``, one without extrapolation is taken instead, of first order
+        (``statistics.restarted``).
     event_tol, event_slack : float
         A direction that enters or leaves is located to this time, or to this slack.
     slack_tol : float
         Largest correction of the slack within a step.
+    slack_noise : float
+        Error of the slacks that the problem returns. A correction that it explains is not held
+        against a step: what it displaces the state by does not add up from step to step.
     infeasible : float
         Largest violation ``−λ_min(A)`` of a start that is left as it is.
 
@@ -94,6 +102,7 @@ class AdaptiveIntegrator:
         event_tol: float = 1e-7,
         event_slack: float = 0.0,
         slack_tol: float = math.inf,
+        slack_noise: float = 0.0,
         infeasible: float = 1e-9,
     ) -> None:
         self.statistics = Statistics()
@@ -102,7 +111,7 @@ class AdaptiveIntegrator:
         self._rtol, self._atol = rtol, atol
         self._max_step, self._min_step = max_step, min_step
         self._event_tol, self._event_slack = event_tol, event_slack
-        self._slack_tol = slack_tol
+        self._slack_tol, self._slack_noise = slack_tol, slack_noise
         self._h = min(first_step, max_step)
         self._last_ratio = 1.0
         self._length = self._elapsed = 0.0
@@ -151,6 +160,10 @@ class AdaptiveIntegrator:
             self.statistics.rejected += 1
             first = False
             if h <= max(self._min_step, _TOO_SHORT * self._event_tol):
+                trial = self._restarted(h)
+                if trial is not None:
+                    ratio, drift, located = _ACCEPTED, None, True
+                    break
                 raise IntegrationError(
                     f"no step from t = {point.t:.9g} succeeds, down to {h:.2g}: the drift may not "
                     "be finite or smooth there, or rtol and atol may be out of reach"
@@ -189,8 +202,24 @@ class AdaptiveIntegrator:
 
         A step over an event is as long as the tolerance of event times, whatever was asked for.
         """
+        if _correction(trial) > _WILD * self._slack_tol:
+            return False
         shortest = max(self._min_step, self._event_tol) if located else self._min_step
         return trial.h <= shortest or ratio * trial.h > _INHERITED * floor
+
+    def _restarted(self, h: float) -> Trial | None:
+        """Return a step of first order, with nothing extrapolated: the state falls on the edge.
+
+        Where nothing else succeeds, if a smallest length was asked for.
+        """
+        if not self._min_step:
+            return None
+        point, known = self._point, self._point.history
+        point.history = History()
+        trial = self._attempt(h, h, complete=True)
+        point.history = known
+        self.statistics.restarted += trial is not None
+        return trial
 
     def _attempt(
         self, h: float, scale: float, *, complete: bool = False, begun: Trial | None = None
@@ -275,8 +304,9 @@ class AdaptiveIntegrator:
         allowed = self._allowed(trial)
         ratio = _PREDICTION * problem.norm(trial.z, trial.z - trial.star) / allowed
         if len(trial.slack):
-            corrected = trial.slack - trial.contact.slack
-            ratio = max(ratio, float(np.linalg.norm(corrected, 2)) / self._slack_tol)
+            corrected = _correction(trial)
+            ratio *= max(0.0, 1 - self._slack_noise / corrected) if corrected else 1.0
+            ratio = max(ratio, corrected / self._slack_tol)
         ratio = max(ratio, self._surprise(trial))
         if not ratio <= _ACCEPTED:
             return ratio if math.isfinite(ratio) else math.inf, None
@@ -368,6 +398,7 @@ class AdaptiveIntegrator:
             rate1,
             point.contact,
             trial.contact,
+            trial.slack,
             X,
             multiplier,
             trial.solution,
@@ -411,6 +442,11 @@ class AdaptiveIntegrator:
         point.monitor = inertia(slack, delay * point.weight * X, contact)
         held = point.monitor < -_ROUNDED * np.abs(point.monitor).max()
         point.rank = int(np.count_nonzero(held))
+
+
+def _correction(trial: Trial) -> float:
+    """Return by how much a trial step corrects the slack."""
+    return float(np.linalg.norm(trial.slack - trial.contact.slack, 2)) if len(trial.slack) else 0.0
 
 
 def _changing(rank: int, trial: Trial) -> int:

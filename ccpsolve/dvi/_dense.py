@@ -33,12 +33,15 @@ class Statistics:
     ----------
     steps, rejected : int
         Accepted steps, and trials that were not.
+    restarted : int
+        Steps of the smallest length taken at first order, where no other succeeded.
     drifts, contacts, solves : int
         Evaluations of the drift, of the constraint, complementarity problems solved.
     """
 
     steps: int = 0
     rejected: int = 0
+    restarted: int = 0
     drifts: int = 0
     contacts: int = 0
     solves: int = 0
@@ -56,6 +59,8 @@ class Step:
         States and velocities there.
     before, contact : Contact
         The constraint at the start, and (at the predicted state) at the end.
+    slack : ndarray, shape (k, k)
+        The slack at the end, in the frame of ``contact``, linear in the correction from there.
     X : ndarray, shape (k, k)
         The mean multiplier, in the frame of ``contact``.
     multiplier : ndarray, shape (k, k)
@@ -74,6 +79,7 @@ class Step:
     rate1: Vector
     before: Contact
     contact: Contact
+    slack: Array
     X: Array
     multiplier: Array
     solution: Solution | None

@@ -1,10 +1,13 @@
 """The central flow by the adaptive integrator."""
 
+import gc
+
 import numpy as np
 import pytest
 import torch
 
 import flows
+from flows._contact import CentralContact
 from flows.adaptive import AdaptiveCentral
 from flows.central import Central
 from flows.process import ProcessStopped, Start
@@ -89,3 +92,18 @@ def test_stops_where_the_loss_is_not_finite():
     flow = AdaptiveCentral(objective, flows.GD(0.1), begin(-torch.ones(2, dtype=torch.float64)))
     with pytest.raises(ProcessStopped):
         flow.observe(spectrum=True)
+
+
+def test_a_long_run_does_not_keep_what_is_behind_it():
+    w0 = torch.linspace(-0.6, 0.8, 6, dtype=torch.float64)
+    objective = flows.Objective.from_function(smooth, w0)
+    method = flows.GD(0.55)
+    flow = AdaptiveCentral(objective, method, Start(w0, method.initial_state(w0)), rtol=1e-3)
+    for _ in range(30):
+        flow.observe(spectrum=True)
+        flow.advance()
+    steps = flow._integrator.statistics.steps
+    gc.collect()
+    alive = sum(type(thing) is CentralContact for thing in gc.get_objects())
+    assert steps > 20
+    assert alive <= 8
