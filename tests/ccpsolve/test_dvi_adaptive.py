@@ -165,3 +165,21 @@ def test_a_drift_that_is_not_finite_is_an_error():
     )
     with pytest.raises(dvi.IntegrationError, match=r"no step from t = 0\.[45]"):
         dvi.integrate(problem, np.zeros(1), (0.0, 1.0), method="adaptive")
+
+
+def test_where_nothing_can_be_extrapolated_steps_are_of_first_order():
+    def wall(t):  # shakes while it is being hit
+        return np.sin(1e3 * t) * (t > 0.9)
+
+    problem = dvi.ArrayProblem(
+        f=lambda t, z: -np.ones(1),
+        A=lambda t, z: np.array([[z[0] - wall(t)]]),
+        B=lambda t, z, X: X[0],
+        dA=lambda t, z, v: v[:, None],
+    )
+    options = {"min_step": 1 / 32, "max_step": 1 / 32, "slack_tol": 0.01, "event_tol": 1 / 32}
+    integrator = dvi.AdaptiveIntegrator(problem, 0.0, np.full(1, 0.5), **options)
+    while integrator.t < 2:
+        step = integrator.step(2.0)
+        assert step.z1[0] >= wall(step.t1) - 1e-9
+    assert integrator.statistics.restarted
