@@ -141,7 +141,7 @@ def _summary(results: dict[str, list[Result]]) -> list[str]:
         row += [f"{bill:.3g}", f"{rtol:.1g}"]
         row += ["" if r is None else f"{r.bill / bill:.1f}" for r in baselines]
         row.append(f"{(kinds['strict'] or economical).seconds / seconds:.1f}")
-        lines.append("| " + " | ".join(row) + " |")
+        lines.append("| " + " | ".join(row).replace("nan", "not reached") + " |")
     return lines
 
 

@@ -27,7 +27,7 @@ RTOL = 5e-3
 
 _FIRST_STEP, _SMALLEST_STEP, _LARGEST_STEP = 0.5, 1 / 32, 16.0
 # A direction that enters or leaves is located to this time or to this slack.
-_EVENT_TIME, _EVENT_SLACK = 0.1, 0.004
+_EVENT_TIME, _EVENT_SLACK = 0.02, 2e-4
 # Largest correction of the slack in a step: what the linearisation leaves is a part of it.
 _SLACK = 0.03
 # Largest violation of a start that is left as it is.
