@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding as llvm  # type: ignore[import-untyped]
-from numba import types
+from numba import config, types
 
 from ccpsolve._kernel_cache import source_digest
 from ccpsolve._numba import jit
@@ -72,6 +72,8 @@ def exported(signature: Any) -> Callable[[Callable[..., Any]], Any]:
 
     def decorate(function: Callable[..., Any]) -> Any:
         kernel = jit(function)
+        if config.DISABLE_JIT:  # type: ignore[attr-defined]
+            return kernel
         kernel.compile(signature.args)
         try:
             compiled = kernel.get_compile_result(signature)

@@ -8,11 +8,14 @@ pairs, those with i < r, are formed: they come first in the order of svec.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numba import carray, types  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
 from ccpsolve._lapack import gemm
+from ccpsolve._linking import exported
 from ccpsolve._numba import inline, jit
 from ccpsolve._solver.svec_kernels import pack, unpack
 from ccpsolve._solver.workspace import (
@@ -23,13 +26,16 @@ from ccpsolve._solver.workspace import (
     SECOND,
     SYMMETRIC,
     SYSTEM,
+    WORKSPACE,
     Workspace,
+    open_workspace,
 )
 
 __all__ = ["congruence", "fill_pairs", "pairs_below", "to_basis", "to_original"]
 
 Array = NDArray[np.float64]
 
+_DOUBLES = types.CPointer(types.float64)
 _SQRT2 = math.sqrt(2.0)
 _SQRT_HALF = math.sqrt(0.5)
 _SMALLEST_ORDER = 4  # up to this order loops beat both products with W
@@ -43,10 +49,13 @@ def pairs_below(r: int, k: int) -> int:
     return r * k - r * (r - 1) // 2
 
 
-@jit(internal=True)
-def to_basis(vector: Array, rows: Array, r: int, ws: Workspace, out: Array) -> None:
-    """Coordinates in the new basis: the leading pairs of the svec of U X Uᵀ."""
-    k = rows.shape[0]
+@exported(types.void(_DOUBLES, _DOUBLES, types.int64, _DOUBLES, *WORKSPACE))
+def _to_basis(
+    vector_data: Any, rows_data: Any, r: int, out_data: Any, buffer: Any, integers: Any, k: int
+) -> None:
+    ws = open_workspace(buffer, integers, k)
+    vector, rows = carray(vector_data, (ws.vectors.shape[1],)), carray(rows_data, (k, k))
+    out = carray(out_data, (pairs_below(r, k),))
     matrix, half = ws.squares[LEFT], ws.squares[MIDDLE]
     unpack(vector, matrix)
     if k > _LOOPS_ORDER:
@@ -75,10 +84,38 @@ def to_basis(vector: Array, rows: Array, r: int, ws: Workspace, out: Array) -> N
             index += 1
 
 
-@jit(internal=True)
-def to_original(pairs: Array, rows: Array, r: int, ws: Workspace, out: Array) -> None:
-    """Undo `to_basis` for a matrix that has only leading pairs: out ← Wᵀ pairs."""
+@inline
+def to_basis(vector: Array, rows: Array, r: int, ws: Workspace, out: Array) -> None:
+    """Coordinates in the new basis: the leading pairs of the svec of U X Uᵀ."""
+    data = (vector.ctypes, rows.ctypes, r, out.ctypes)
+    _to_basis(*data, ws.buffer.ctypes, ws.integers.ctypes, ws.spectra.shape[1])
+
+
+@inline
+def _product_by_loops(matrix: Array, rows: Array, r: int, half: Array, full: Array) -> None:
+    """Form the sum over i < r of ``u_i (Σ_j m_ij u_j)ᵀ``, m upper triangular."""
     k = rows.shape[0]
+    for p in range(k):
+        for q in range(k):
+            full[p, q] = 0.0
+    for i in range(r):
+        for q in range(k):
+            half[0, q] = 0.0
+        for j in range(i, k):
+            for q in range(k):
+                half[0, q] += matrix[i, j] * rows[j, q]
+        for p in range(k):
+            for q in range(k):
+                full[p, q] += rows[i, p] * half[0, q]
+
+
+@exported(types.void(_DOUBLES, _DOUBLES, types.int64, _DOUBLES, *WORKSPACE))
+def _to_original(
+    pairs_data: Any, rows_data: Any, r: int, out_data: Any, buffer: Any, integers: Any, k: int
+) -> None:
+    ws = open_workspace(buffer, integers, k)
+    pairs, rows = carray(pairs_data, (pairs_below(r, k),)), carray(rows_data, (k, k))
+    out = carray(out_data, (ws.vectors.shape[1],))
     matrix, half, full = ws.squares[LEFT], ws.squares[MIDDLE], ws.squares[RIGHT]
     # the upper triangle carries the off-diagonal pairs once; the symmetric part restores both
     index = 0
@@ -99,21 +136,10 @@ def to_original(pairs: Array, rows: Array, r: int, ws: Workspace, out: Array) ->
 
 
 @inline
-def _product_by_loops(matrix: Array, rows: Array, r: int, half: Array, full: Array) -> None:
-    """Form the sum over i < r of ``u_i (Σ_j m_ij u_j)ᵀ``, m upper triangular."""
-    k = rows.shape[0]
-    for p in range(k):
-        for q in range(k):
-            full[p, q] = 0.0
-    for i in range(r):
-        for q in range(k):
-            half[0, q] = 0.0
-        for j in range(i, k):
-            for q in range(k):
-                half[0, q] += matrix[i, j] * rows[j, q]
-        for p in range(k):
-            for q in range(k):
-                full[p, q] += rows[i, p] * half[0, q]
+def to_original(pairs: Array, rows: Array, r: int, ws: Workspace, out: Array) -> None:
+    """Undo `to_basis` for a matrix that has only leading pairs: out ← Wᵀ pairs."""
+    data = (pairs.ctypes, rows.ctypes, r, out.ctypes)
+    _to_original(*data, ws.buffer.ctypes, ws.integers.ctypes, ws.spectra.shape[1])
 
 
 @jit(internal=True)

@@ -13,7 +13,10 @@ every iteration starts from a fresh residual; β too ill-conditioned for that is
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
 from ccpsolve._lapack import (
@@ -23,6 +26,7 @@ from ccpsolve._lapack import (
     gemv,
     triangular_solve_rows,
 )
+from ccpsolve._linking import exported
 from ccpsolve._numba import inline, jit
 from ccpsolve._solver.congruence import fill_pairs, pairs_below
 from ccpsolve._solver.svec_kernels import copy
@@ -39,8 +43,10 @@ from ccpsolve._solver.workspace import (
     SYSTEM,
     TRIAL,
     VALUES,
+    WORKSPACE,
     Workspace,
     X,
+    open_workspace,
 )
 
 __all__ = ["dual_pays", "dual_trial", "factor_beta"]
@@ -98,10 +104,10 @@ def _set_system(r: int, gamma: float, halves: Array, system: Array, ws: Workspac
             index += 1
 
 
-@jit(internal=True)
-def dual_trial(beta: Array, r: int, gamma: float, ws: Workspace) -> bool:
-    """Set the trial point to X + dX, where `dual_pays`; False if the system is singular."""
-    n = beta.shape[0]
+@exported(types.int64(types.int64, types.float64, *WORKSPACE))
+def _dual_trial(r: int, gamma: float, buffer: Any, integers: Any, k: int) -> int:
+    ws = open_workspace(buffer, integers, k)
+    n = ws.vectors.shape[1]
     q = n - r * (r + 1) // 2
     factor, halves = ws.operators[FACTOR].reshape(n, n), ws.operators[FIRST][: (q + 1) * n]
     halves = halves.reshape(q + 1, n)  # rows: L⁻¹ times those of W₂, and G
@@ -112,7 +118,7 @@ def dual_trial(beta: Array, r: int, gamma: float, ws: Workspace) -> bool:
     ws.scalars[FACTOR_RANK] = 0.0
     _set_system(r, gamma, halves[:q], system, ws)
     if not cholesky_factor(system):
-        return False
+        return 0
     multipliers, x, trial = ws.operators[SECOND][:q], ws.vectors[X], ws.vectors[TRIAL]
     gemv(halves[:q], halves[q], multipliers)
     cholesky_solve(system, multipliers)
@@ -122,4 +128,11 @@ def dual_trial(beta: Array, r: int, gamma: float, ws: Workspace) -> bool:
     triangular_solve_rows(True, factor, last)
     for i in range(n):
         trial[i] = x[i] - halves[q, i]
-    return True
+    return 1
+
+
+@inline
+def dual_trial(r: int, gamma: float, ws: Workspace) -> bool:
+    """Set the trial point to X + dX, where `dual_pays`; False if the system is singular."""
+    k = ws.spectra.shape[1]
+    return _dual_trial(r, gamma, ws.buffer.ctypes, ws.integers.ctypes, k) != 0

@@ -9,15 +9,20 @@ and the system is factorised: the work wasted is at most half of that.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
 from ccpsolve._lapack import cholesky_factor, cholesky_solve, lu_factor, lu_solve
+from ccpsolve._linking import exported
 from ccpsolve._numba import inline, jit
 from ccpsolve._solver.congruence import congruence, pairs_below, to_basis, to_original
 from ccpsolve._solver.dual_system import dual_pays, dual_trial
 from ccpsolve._solver.svec_kernels import apply, copy, dot, norm
 from ccpsolve._solver.workspace import (
+    BETA,
     DIRECTION,
     FACTOR,
     FACTOR_RANK,
@@ -37,8 +42,10 @@ from ccpsolve._solver.workspace import (
     TRIAL,
     TRIAL_SLACK,
     VALUES,
+    WORKSPACE,
     Workspace,
     X,
+    open_workspace,
 )
 
 __all__ = [
@@ -139,12 +146,13 @@ def _precondition(remainder: Array, r: int, ws: Workspace, out: Array) -> None:
     to_basis(ws.vectors[SLACK], ws.squares[ROWS], r, ws, out)
 
 
-@inline
-def _conjugate_gradients(
-    beta: Array, right: Array, r: int, accuracy: float, budget: int, ws: Workspace
-) -> bool:
-    """Solve to the relative accuracy with at most ``budget`` products, into TRIAL; else False."""
-    m = right.shape[0]
+@exported(types.int64(types.int64, types.float64, types.int64, *WORKSPACE))
+def _solve_by_products(
+    r: int, accuracy: float, budget: int, buffer: Any, integers: Any, k: int
+) -> int:
+    ws = open_workspace(buffer, integers, k)
+    n, m = ws.vectors.shape[1], pairs_below(r, k)
+    beta, right = ws.operators[BETA].reshape(n, n), ws.operators[FIRST][:m]
     solution, remainder = ws.vectors[TRIAL][:m], ws.vectors[REMAINDER][:m]
     direction, image = ws.vectors[DIRECTION][:m], ws.vectors[IMAGE][:m]
     preconditioned = ws.vectors[PRECONDITIONED][:m]
@@ -157,35 +165,46 @@ def _conjugate_gradients(
         _precondition(remainder, r, ws, preconditioned)
         product = dot(remainder, preconditioned)
         if not product > 0.0:
-            return False
+            return 0
         for i in range(m):
             direction[i] = preconditioned[i] + product / last * direction[i]
         last = product
         _product(beta, direction, r, ws, image)
         curvature = dot(direction, image)
         if not curvature > 0.0:
-            return False
+            return 0
         length = product / curvature
         for i in range(m):
             solution[i] += length * direction[i]
             remainder[i] -= length * image[i]
         size = norm(remainder)
         if size <= goal:
-            return True
+            return 1
         behind = iteration - 1  # by more than two steps, on the way to the goal
         if behind >= 1 and size > start * accuracy ** (behind / budget):
-            return False
-    return False
+            return 0
+    return 0
 
 
 @inline
-def boundary_trial(beta: Array, r: int, gamma: float, accuracy: float, ws: Workspace) -> bool:
-    """Set the trial point to X + dX for 0 < r < k; False where the linear system is singular.
+def _conjugate_gradients(r: int, accuracy: float, budget: int, ws: Workspace) -> bool:
+    """Solve for the right-hand side in FIRST, to the relative accuracy, into TRIAL.
 
-    An accuracy of 0 asks for a factorisation.
+    False where that takes more than ``budget`` products.
     """
-    rows, x, trial = ws.squares[ROWS], ws.vectors[X], ws.vectors[TRIAL]
-    k = rows.shape[0]
+    k = ws.spectra.shape[1]
+    solved = _solve_by_products(r, accuracy, budget, ws.buffer.ctypes, ws.integers.ctypes, k)
+    return solved != 0
+
+
+@exported(types.int64(types.int64, types.float64, types.float64, *WORKSPACE))
+def _boundary_trial(
+    r: int, gamma: float, accuracy: float, buffer: Any, integers: Any, k: int
+) -> int:
+    ws = open_workspace(buffer, integers, k)
+    n = ws.vectors.shape[1]
+    beta, rows = ws.operators[BETA].reshape(n, n), ws.squares[ROWS]
+    x, trial = ws.vectors[X], ws.vectors[TRIAL]
     pairs = ws.operators[FIRST][: pairs_below(r, k)]
     _set_mixed_terms(r, gamma, ws)
     solved = False
@@ -194,19 +213,29 @@ def boundary_trial(beta: Array, r: int, gamma: float, accuracy: float, ws: Works
     worthwhile = ws.scalars[MATRIX_FREE] != 0.0 or old_factor
     if accuracy > 0.0 and worthwhile and k > order and ws.scalars[SYMMETRIC] != 0.0:
         to_basis(ws.vectors[STEP], rows, r, ws, pairs)
-        solved = _conjugate_gradients(beta, pairs, r, accuracy, _budget(k, old_factor), ws)
+        solved = _conjugate_gradients(r, accuracy, _budget(k, old_factor), ws)
         if not solved and not old_factor:
             ws.scalars[MATRIX_FREE] = 0.0
     if not solved:
-        if dual_pays(r, ws) and dual_trial(beta, r, gamma, ws):
-            return True
+        if dual_pays(r, ws) and dual_trial(r, gamma, ws):
+            return 1
         to_basis(ws.vectors[STEP], rows, r, ws, trial)
         solved = _solve_directly(beta, trial[: pairs.shape[0]], r, ws)
     copy(trial[: pairs.shape[0]], pairs)
     to_original(pairs, rows, r, ws, trial)
     for i in range(x.shape[0]):
         trial[i] = x[i] - trial[i]
-    return solved
+    return 1 if solved else 0
+
+
+@inline
+def boundary_trial(r: int, gamma: float, accuracy: float, ws: Workspace) -> bool:
+    """Set the trial point to X + dX for 0 < r < k; False where the linear system is singular.
+
+    An accuracy of 0 asks for a factorisation.
+    """
+    k = ws.spectra.shape[1]
+    return _boundary_trial(r, gamma, accuracy, ws.buffer.ctypes, ws.integers.ctypes, k) != 0
 
 
 @jit(internal=True)
