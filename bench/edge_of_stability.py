@@ -75,11 +75,16 @@ class Cell:
             return {"name": "sorting", **options, **_SORTING[self.model]}
         return {"name": "digits", **options, "label_noise": _LABEL_NOISE[place]}
 
-    def objective(self, device: str = "cpu", dtype: torch.dtype = torch.float32) -> flows.Objective:
+    def objective(
+        self,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        derivatives: str = "autodiff",
+    ) -> flows.Objective:
         """Return the loss of the network."""
         task = tasks.load(dtype=dtype, device=device, **self.task())
         model = tasks.build_model(self.model, task, **NETWORK[self.model])
-        return flows.Objective(model, task.loss, task.inputs, task.targets)
+        return flows.Objective(model, task.loss, task.inputs, task.targets, derivatives=derivatives)
 
     def settings(self) -> str:
         """Return everything that the run depends on, as text to compare."""

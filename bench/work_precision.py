@@ -123,7 +123,7 @@ def network(name: str, folder: Path) -> Network:
     """
     cell, units = NETWORKS[name]
     objective, method = cell.objective(dtype=torch.float64), cell.optimizer()
-    prices = _prices(objective)
+    prices = prices_of(objective)
     file = folder / "start.pt"
     if file.exists():
         return Network(cell, objective, Start(**torch.load(file)), prices)
@@ -137,7 +137,7 @@ def network(name: str, folder: Path) -> Network:
     return Network(cell, objective, start, prices)
 
 
-def _prices(objective: flows.Objective) -> dict[str, float]:
+def prices_of(objective: flows.Objective) -> dict[str, float]:
     """Return the CPU time of a single column of second and third derivatives over a gradient's."""
     w = objective.w0
     v = torch.ones(len(w), 1).to(w) / len(w) ** 0.5

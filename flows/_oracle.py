@@ -8,6 +8,7 @@ from torch import Tensor
 from flows._derivative_check import DerivativeCheck, check_derivatives
 from flows._derivatives import ColumnBatch
 from flows._determinism import require_deterministic
+from flows._differences import Differences, require_way
 from flows._errors import InvalidArgumentError
 from flows._evaluation import Arithmetic, Evaluation, Loss, Portion
 from flows._preflight import require_function, warn_of_kinks
@@ -26,11 +27,20 @@ class Oracle:
         How torch computes.
     chunk : int or None
         How many examples are evaluated at once.
+    derivatives : {"autodiff", "differences"}
+        Where second and third derivatives come from.
     """
 
     def __init__(
-        self, loss: Loss, w0: Tensor, arithmetic: Arithmetic, chunk: int | None = None
+        self,
+        loss: Loss,
+        w0: Tensor,
+        arithmetic: Arithmetic,
+        chunk: int | None = None,
+        *,
+        derivatives: str = "autodiff",
     ) -> None:
+        by_differences = require_way(derivatives, w0.dtype)
         if not bool(torch.isfinite(w0).all()):
             raise InvalidArgumentError("the first weights must be finite, found NaN or infinity")
         if arithmetic.repeatable:
@@ -49,6 +59,8 @@ class Oracle:
         )
         self._evaluation.second = Portion(first.examples, ColumnBatch(limit))
         self._evaluation.third = Portion(first.examples, ColumnBatch(limit))
+        self.derivatives = derivatives
+        self._differences = Differences(self._counted_gradient) if by_differences else None
 
     @property
     def w0(self) -> Tensor:
@@ -152,6 +164,11 @@ class Oracle:
         (5.0, tensor([2., 4.]))
         """
         self._require_point(w)
+        if self._differences is not None:
+            return self._differences.value_and_gradient(w)
+        return self._counted_gradient(w)
+
+    def _counted_gradient(self, w: Tensor) -> tuple[float, Tensor]:
         self._counts["gradient"] += 1
         return self._evaluation.value_and_gradient(w)
 
@@ -183,6 +200,8 @@ class Oracle:
         """
         self._require_point(w)
         self._require_columns("V", V)
+        if self._differences is not None:
+            return self._differences.hessian_columns(w, V)
         self._counts["hvp"] += V.shape[1]
         return self._evaluation.hessian_columns(w, V)
 
@@ -225,6 +244,8 @@ class Oracle:
                 f"U and V must have as many columns, or one of them a single one, "
                 f"found {U.shape[1]} and {V.shape[1]}"
             )
+        if self._differences is not None:
+            return self._differences.third_columns(w, U, V)
         self._counts["third"] += V.shape[1]
         return self._evaluation.third_columns(w, U, V)
 
@@ -257,6 +278,8 @@ class Oracle:
         """
         self._require_point(w)
         self._require_columns("U", U)
+        if self._differences is not None:
+            return self._differences.third_pairs(w, U)
         k = U.shape[1]
         self._counts["third"] += k * (k + 1) // 2
         return self._evaluation.third_pairs(w, U)
@@ -266,7 +289,8 @@ class Oracle:
 
         Along two random directions of fixed seed, ``∇²L v`` is compared with a central difference
         of gradients and ``∇³L[u,v]`` with one of Hessian-vector products; blocks of columns are
-        compared with single columns. Nothing is added to the counts.
+        compared with single columns. Derivatives that are differences themselves are compared with
+        those of torch. Nothing is added to the counts.
 
         Parameters
         ----------
@@ -295,7 +319,8 @@ class Oracle:
         self._require_point(w)
         counts = self.counts
         try:
-            return check_derivatives(self, w, has_kinks=self._has_kinks)
+            exact = None if self._differences is None else self._evaluation
+            return check_derivatives(self, w, has_kinks=self._has_kinks, exact=exact)
         finally:
             self._counts = counts
 

@@ -34,6 +34,7 @@ def attributes_of(
         "warm_start": warm_start,
         "weights": objective.dim,
         "dtype": str(objective.dtype).removeprefix("torch."),
+        "derivatives": objective.derivatives,
         "device": _device_name(objective.device),
         "versions": json.dumps(versions),
         "command": " ".join(sys.argv),

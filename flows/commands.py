@@ -28,6 +28,7 @@ METHODS = {"gd": "GD", "rmsprop-norm": "RMSPropNorm", "rmsprop": "RMSProp"}
 _PROCESSES = ("discrete", "central", "stable")
 _MORE_PROCESSES = ("midpoint", "stationary", "ablated")
 _DTYPES = ("float32", "float64")
+_DERIVATIVES = ("autodiff", "differences")
 _BETA2 = 0.99
 _FIGURE = "figure.png"
 _FIGURE_KINDS = (".png", ".pdf", ".svg")
@@ -119,6 +120,8 @@ class MachineOptions:
     """Examples per pass through the network; fewer need less memory."""
     memory: Annotated[str | None, _shown("BYTES", "no limit")] = None
     """What an evaluation may add to the memory in use, such as 512MiB; sizes of chunks follow."""
+    derivatives: Annotated[str, _one_of(*_DERIVATIVES)] = "autodiff"
+    """Second and third derivatives: exact, or differences of gradients (with float64 alone)."""
     deterministic: bool = False
     """Use deterministic algorithms alone: bitwise the same results on the same machine."""
 
@@ -204,6 +207,7 @@ class RunCommand:
                 chunk=self.machine.chunk,
                 memory=self.machine.memory,
                 deterministic=self.machine.deterministic,
+                derivatives=self.machine.derivatives,
             ),
             method,
             steps=self.steps,

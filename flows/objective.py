@@ -47,6 +47,10 @@ class Objective(Oracle):
         Compute what torch differentiates wrongly (LayerNorm, BatchNorm, InstanceNorm,
         weight_norm) or not at all (fused attention) by elementary operations. Without it the
         third derivatives of such models are wrong, which :meth:`check` finds.
+    derivatives : {"autodiff", "differences"}
+        Where second and third derivatives come from: repeated differentiation by torch, exact but
+        for rounding, or differences of gradients, for which no gradient is recorded. These have
+        relative errors of about 1e-7 and 1e-6, and are to be had in float64 alone.
 
     Attributes
     ----------
@@ -57,8 +61,12 @@ class Objective(Oracle):
         The number of weights d.
     dtype : torch.dtype
     device : torch.device
+    derivatives : str
     counts : dict of str to int
         What was asked for so far: "value", "gradient", "hvp" (columns) and "third" (columns).
+        With ``derivatives="differences"`` every gradient that was evaluated counts, and nothing
+        else but values: 1 for a Hessian column, 2 for ``∇³L[u,u]`` and for each of
+        :meth:`third_pairs`, 4 for ``∇³L[u,v]``, and 1 at a point not asked for before.
 
     Raises
     ------
@@ -81,6 +89,10 @@ class Objective(Oracle):
     The derivatives come from repeated backward passes through one recorded gradient. The record
     is kept until another point is asked for, so that all Hessian and third-derivative columns at
     one point share it; with several chunks every call makes its own records and frees them.
+
+    Differences are taken along unit vectors v: ``(∇L(w+hv) − ∇L(w))/h`` with
+    ``h = 0.3 ε^(1/2) ‖w‖``, and ``(∇L(w+hv) − 2∇L(w) + ∇L(w−hv))/h²`` with ``h = 0.2 ε^(1/4) ‖w‖``;
+    ``∇³L[u,v]`` comes from u+v and u−v. The last gradient asked for is kept.
 
     When memory runs out, the number of columns, then that of examples (if the loss is a mean over
     them) is halved for good, with a warning in the log, and the evaluation repeated.
@@ -110,6 +122,7 @@ class Objective(Oracle):
         memory: int | str | None = None,
         deterministic: bool = False,
         protect: bool = True,
+        derivatives: str = "autodiff",
     ) -> None:
         _examples.require_chunk(chunk)
         budget = None if memory is None else parse_bytes("memory", memory)
@@ -118,7 +131,11 @@ class Objective(Oracle):
         arithmetic = Arithmetic(protect, deterministic)
         self._network_loss: NetworkLoss | None = network_loss
         super().__init__(
-            network_loss, network_loss.network.w0, arithmetic, chunk if budget is None else 1
+            network_loss,
+            network_loss.network.w0,
+            arithmetic,
+            chunk if budget is None else 1,
+            derivatives=derivatives,
         )
         evaluation = self._evaluation
         if budget is not None:
@@ -172,7 +189,13 @@ class Objective(Oracle):
 
     @classmethod
     def from_function(
-        cls, f: ScalarFunction, w0: Tensor, *, deterministic: bool = False, protect: bool = True
+        cls,
+        f: ScalarFunction,
+        w0: Tensor,
+        *,
+        deterministic: bool = False,
+        protect: bool = True,
+        derivatives: str = "autodiff",
     ) -> Objective:
         """Make an objective of any scalar torch function of a flat vector.
 
@@ -182,7 +205,7 @@ class Objective(Oracle):
             Maps a tensor of shape (d,) to a scalar tensor.
         w0 : Tensor, shape (d,)
             Where to start, float32 or float64.
-        deterministic, protect : bool
+        deterministic, protect, derivatives
             As for the class.
 
         Returns
@@ -214,7 +237,7 @@ class Objective(Oracle):
         self = cls.__new__(cls)
         self._network_loss = None
         arithmetic = Arithmetic(protect, deterministic)
-        Oracle.__init__(self, Whole(f), w0.detach().clone(), arithmetic)
+        Oracle.__init__(self, Whole(f), w0.detach().clone(), arithmetic, derivatives=derivatives)
         return self
 
     def unflatten(self, w: Tensor) -> dict[str, Tensor]:

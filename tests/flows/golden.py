@@ -51,7 +51,7 @@ class Golden:
         return dict(zip(self.arrays["W_steps"].tolist(), self.arrays[f"{process}_W"], strict=True))
 
 
-def load(name):
+def load(name, **options):
     path = FOLDER / f"{name}.npz"
     if not path.is_file():
         pytest.skip(f"the golden data set {name} is not on this machine")
@@ -69,7 +69,7 @@ def load(name):
             parameter.copy_(w0[offset : offset + parameter.numel()].view(parameter.shape))
             offset += parameter.numel()
     inputs = torch.tensor(arrays["x_train"], dtype=torch.float64)
-    objective = flows.Objective(model, squared_error, inputs, targets(arrays, meta))
+    objective = flows.Objective(model, squared_error, inputs, targets(arrays, meta), **options)
     return Golden(arrays, meta, objective)
 
 

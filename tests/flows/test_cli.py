@@ -111,6 +111,15 @@ class TestRun:
         assert np.isnan(loss.sel(process="discrete").values[-1])
         assert np.isfinite(loss.sel(process="stable").values[-1])
 
+    def test_derivatives_by_differences(self, finished, tmp_path):
+        cheap = ["--label-noise", "0.2", "--seed", "3", "--derivatives", "differences"]
+        assert main(["run", *TINY, *cheap, "--out", str(tmp_path / "x")]) == 0
+        exact, found = flows.load(finished), flows.load(tmp_path / "x")
+        assert exact.dataset.attrs["derivatives"] == "autodiff"
+        assert found.dataset.attrs["derivatives"] == "differences"
+        assert found.counts["central"]["hvp"] == 0
+        np.testing.assert_allclose(found.dataset.loss, exact.dataset.loss, rtol=1e-6)
+
     def test_overwrites_only_when_told(self, finished, capsys):
         before = (finished / "run.nc").read_bytes()
         assert main(["run", *TINY, "--out", str(finished)]) == 1
@@ -186,6 +195,11 @@ class TestMistakes:
             ("--method rmsprop --beta2 1", "beta2 must"),
             ("--steps -1", "steps must be"),
             ("--substeps 0", "substeps must be"),
+            (
+                "--derivatives exact",
+                "derivatives must be one of autodiff, differences, found 'exact'",
+            ),
+            ("--derivatives differences --dtype float32", "needs weights of torch.float64"),
             ("--chunk 0", "chunk must be"),
             ("--examples 1", "examples must be a whole number at least 2, found 1"),
             ("--label-noise 2", "label_noise must be in 0..1, found 2.0"),

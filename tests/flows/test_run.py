@@ -143,7 +143,7 @@ def test_writes_and_loads(tmp_path, network):
     assert attributes["lr"] == 0.3
     assert attributes["seed"] == 3
     assert "torch" in json.loads(attributes["versions"])
-    for name in ("command", "created", "device", "dtype", "integrator", "rtol"):
+    for name in ("command", "created", "derivatives", "device", "dtype", "integrator", "rtol"):
         assert name in attributes
 
 
