@@ -25,7 +25,7 @@ class Candidate:
     iterations : int
         Iterations used.
     basis : ndarray, shape (d, m), or None
-        Nearly critical directions, range(E) among them, for a warm start.
+        Nearly critical directions beside those of E, for a warm start.
     note : str
         How the method ended, for the message of the solution.
     rounding : bool

@@ -53,7 +53,8 @@ class StationaryPreconditioner:
     problem : StationaryProblem
         The data.
     basis : ndarray, shape (d, m), or None
-        Nearly critical directions that a matrix-free solve found; a warm start uses them.
+        Nearly critical directions beside those of D that a matrix-free solve found; a warm start
+        uses them.
     """
 
     p: Array

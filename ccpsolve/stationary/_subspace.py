@@ -38,7 +38,7 @@ _MOST_PARTICIPANTS = 20
 _REDUCED_WORK = 1e10  # d·n², n = m(m+1)/2, that one Newton step on m participants may cost
 _VANISHING = 1e-9  # eigenvalues of Y below this, relative, are dropped
 _SMALLEST = 1e-10  # smallest p, relative to its mean
-_KEPT = 1.5  # Ritz vectors with values above this are of use to a nearby problem
+_KEPT = 1.2  # Ritz vectors with values above this are of use to a nearby problem
 _MOST_KEPT = 12
 _IDLE = 20  # iterations without a new direction (p may still move) before giving up
 
@@ -108,10 +108,13 @@ def solve_subspace(
 
 
 def _basis(span: Span, p: Array) -> Array:
-    """Nearly critical directions, for a warm start."""
-    ritz, _ = span.ritz(p)
-    near = (ritz.values >= _KEPT) & (np.arange(span.columns) < _MOST_KEPT)
-    return span.V @ ritz.T[:, near]
+    """Nearly critical directions, for a warm start beside E: each costs it a product.
+
+    Ritz vectors that are E but for the last digits are left out.
+    """
+    ritz, gram = span.ritz(p)
+    near = (ritz.values >= _KEPT) & (span.share_of_E(gram, ritz.T) < 0.5)
+    return span.V @ ritz.T[:, np.flatnonzero(near)[:_MOST_KEPT]]
 
 
 def _note(idle: int, iteration: int, max_iterations: int) -> str:

@@ -81,6 +81,17 @@ def test_a_network_within_120_products(seed):
     assert again.dual <= warm.primal
 
 
+def test_the_basis_for_a_warm_start_does_not_repeat_the_directions_of_D():
+    hessian, g = network()
+    sp = stationary_preconditioner(g, hessian, 0.01, tol=1e-4)
+    root = np.sqrt(sp.p)[:, None]
+    axes, _ = np.linalg.qr(root * sp.D)
+    basis = root * sp.basis
+    cosines = np.linalg.norm(axes.T @ basis, axis=0) / np.linalg.norm(basis, axis=0)
+    assert len(cosines) >= 3
+    assert cosines.max() < 0.8
+
+
 def test_the_fixed_point_needs_five_times_the_products_on_a_network():
     hessian, g = network()
     sp = stationary_preconditioner(g, hessian, 0.01, tol=1e-4)
