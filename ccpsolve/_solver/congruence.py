@@ -24,11 +24,10 @@ from ccpsolve._solver.workspace import (
     MIDDLE,
     RIGHT,
     SECOND,
+    SQUARES,
     SYMMETRIC,
     SYSTEM,
-    WORKSPACE,
     Workspace,
-    open_workspace,
 )
 
 __all__ = ["congruence", "fill_pairs", "pairs_below", "to_basis", "to_original"]
@@ -36,6 +35,8 @@ __all__ = ["congruence", "fill_pairs", "pairs_below", "to_basis", "to_original"]
 Array = NDArray[np.float64]
 
 _DOUBLES = types.CPointer(types.float64)
+# of a change of basis called by name: given, rows, r, result, ws.squares, k
+_CHANGE = types.void(_DOUBLES, _DOUBLES, types.int64, _DOUBLES, _DOUBLES, types.int64)
 _SQRT2 = math.sqrt(2.0)
 _SQRT_HALF = math.sqrt(0.5)
 _SMALLEST_ORDER = 4  # up to this order loops beat both products with W
@@ -49,14 +50,13 @@ def pairs_below(r: int, k: int) -> int:
     return r * k - r * (r - 1) // 2
 
 
-@exported(types.void(_DOUBLES, _DOUBLES, types.int64, _DOUBLES, *WORKSPACE))
+@exported(_CHANGE)
 def _to_basis(
-    vector_data: Any, rows_data: Any, r: int, out_data: Any, buffer: Any, integers: Any, k: int
+    vector_data: Any, rows_data: Any, r: int, out_data: Any, squares_data: Any, k: int
 ) -> None:
-    ws = open_workspace(buffer, integers, k)
-    vector, rows = carray(vector_data, (ws.vectors.shape[1],)), carray(rows_data, (k, k))
-    out = carray(out_data, (pairs_below(r, k),))
-    matrix, half = ws.squares[LEFT], ws.squares[MIDDLE]
+    vector, rows = carray(vector_data, (k * (k + 1) // 2,)), carray(rows_data, (k, k))
+    out, squares = carray(out_data, (pairs_below(r, k),)), carray(squares_data, (SQUARES, k, k))
+    matrix, half = squares[LEFT], squares[MIDDLE]
     unpack(vector, matrix)
     if k > _LOOPS_ORDER:
         gemm(False, False, 1.0, rows[:r], matrix, 0.0, half[:r])
@@ -87,8 +87,8 @@ def _to_basis(
 @inline
 def to_basis(vector: Array, rows: Array, r: int, ws: Workspace, out: Array) -> None:
     """Coordinates in the new basis: the leading pairs of the svec of U X Uᵀ."""
-    data = (vector.ctypes, rows.ctypes, r, out.ctypes)
-    _to_basis(*data, ws.buffer.ctypes, ws.integers.ctypes, ws.spectra.shape[1])
+    squares = ws.squares
+    _to_basis(vector.ctypes, rows.ctypes, r, out.ctypes, squares.ctypes, squares.shape[1])
 
 
 @inline
@@ -109,14 +109,13 @@ def _product_by_loops(matrix: Array, rows: Array, r: int, half: Array, full: Arr
                 full[p, q] += rows[i, p] * half[0, q]
 
 
-@exported(types.void(_DOUBLES, _DOUBLES, types.int64, _DOUBLES, *WORKSPACE))
+@exported(_CHANGE)
 def _to_original(
-    pairs_data: Any, rows_data: Any, r: int, out_data: Any, buffer: Any, integers: Any, k: int
+    pairs_data: Any, rows_data: Any, r: int, out_data: Any, squares_data: Any, k: int
 ) -> None:
-    ws = open_workspace(buffer, integers, k)
     pairs, rows = carray(pairs_data, (pairs_below(r, k),)), carray(rows_data, (k, k))
-    out = carray(out_data, (ws.vectors.shape[1],))
-    matrix, half, full = ws.squares[LEFT], ws.squares[MIDDLE], ws.squares[RIGHT]
+    out, squares = carray(out_data, (k * (k + 1) // 2,)), carray(squares_data, (SQUARES, k, k))
+    matrix, half, full = squares[LEFT], squares[MIDDLE], squares[RIGHT]
     # the upper triangle carries the off-diagonal pairs once; the symmetric part restores both
     index = 0
     for i in range(r):
@@ -138,8 +137,8 @@ def _to_original(
 @inline
 def to_original(pairs: Array, rows: Array, r: int, ws: Workspace, out: Array) -> None:
     """Undo `to_basis` for a matrix that has only leading pairs: out ← Wᵀ pairs."""
-    data = (pairs.ctypes, rows.ctypes, r, out.ctypes)
-    _to_original(*data, ws.buffer.ctypes, ws.integers.ctypes, ws.spectra.shape[1])
+    squares = ws.squares
+    _to_original(pairs.ctypes, rows.ctypes, r, out.ctypes, squares.ctypes, squares.shape[1])
 
 
 @jit(internal=True)

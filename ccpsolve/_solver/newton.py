@@ -148,7 +148,7 @@ def _finish(beta: Array, r: int, gamma: float, residual: float, rate: float, ws:
     if ws.scalars[FACTOR_RANK] == r and (at_rounding or (direct and residual * rate < _FORESEEN)):
         old_factor_trial(beta, r, gamma, ws)
     elif r < k and (cheap if at_rounding else residual * rate * rate < _FORESEEN):
-        if not boundary_trial(r, gamma, _GOAL / residual, ws):
+        if not boundary_trial(beta, r, gamma, _GOAL / residual, ws):
             return False
     else:
         return False
@@ -186,7 +186,7 @@ def _newton(limit: int, buffer: Any, integers: Any, k: int) -> float:
             solved = _interior_trial(beta, ws)
         elif r > 0:
             accuracy = min(_INEXACT, math.sqrt(residual)) if iterations < _INEXACT_STEPS else 0.0
-            solved = boundary_trial(r, gamma, accuracy, ws)
+            solved = boundary_trial(beta, r, gamma, accuracy, ws)
         else:
             solved = True
             for i in range(n):

@@ -197,14 +197,14 @@ def _conjugate_gradients(r: int, accuracy: float, budget: int, ws: Workspace) ->
     return solved != 0
 
 
-@exported(types.int64(types.int64, types.float64, types.float64, *WORKSPACE))
-def _boundary_trial(
-    r: int, gamma: float, accuracy: float, buffer: Any, integers: Any, k: int
-) -> int:
-    ws = open_workspace(buffer, integers, k)
-    n = ws.vectors.shape[1]
-    beta, rows = ws.operators[BETA].reshape(n, n), ws.squares[ROWS]
-    x, trial = ws.vectors[X], ws.vectors[TRIAL]
+@jit(internal=True)
+def boundary_trial(beta: Array, r: int, gamma: float, accuracy: float, ws: Workspace) -> bool:
+    """Set the trial point to X + dX for 0 < r < k; False where the linear system is singular.
+
+    An accuracy of 0 asks for a factorisation.
+    """
+    rows, x, trial = ws.squares[ROWS], ws.vectors[X], ws.vectors[TRIAL]
+    k = rows.shape[0]
     pairs = ws.operators[FIRST][: pairs_below(r, k)]
     _set_mixed_terms(r, gamma, ws)
     solved = False
@@ -218,24 +218,14 @@ def _boundary_trial(
             ws.scalars[MATRIX_FREE] = 0.0
     if not solved:
         if dual_pays(r, ws) and dual_trial(r, gamma, ws):
-            return 1
+            return True
         to_basis(ws.vectors[STEP], rows, r, ws, trial)
         solved = _solve_directly(beta, trial[: pairs.shape[0]], r, ws)
     copy(trial[: pairs.shape[0]], pairs)
     to_original(pairs, rows, r, ws, trial)
     for i in range(x.shape[0]):
         trial[i] = x[i] - trial[i]
-    return 1 if solved else 0
-
-
-@inline
-def boundary_trial(r: int, gamma: float, accuracy: float, ws: Workspace) -> bool:
-    """Set the trial point to X + dX for 0 < r < k; False where the linear system is singular.
-
-    An accuracy of 0 asks for a factorisation.
-    """
-    k = ws.spectra.shape[1]
-    return _boundary_trial(r, gamma, accuracy, ws.buffer.ctypes, ws.integers.ctypes, k) != 0
+    return solved
 
 
 @jit(internal=True)

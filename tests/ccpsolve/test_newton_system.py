@@ -37,7 +37,7 @@ def trial(way, alpha, beta, r, rows, values, x, right, buffer, integers):
         solved = factor_beta(ws) and dual_trial(r, GAMMA, ws)
     else:
         ws.scalars[PIVOT_RATIO] = 0.0  # rules the dual unknowns out
-        solved = boundary_trial(r, GAMMA, 0.0, ws)
+        solved = boundary_trial(scaled, r, GAMMA, 0.0, ws)
     if way == 2:
         old_factor_trial(scaled, r, GAMMA, ws)
     return solved, ws.vectors[TRIAL].copy()
