@@ -73,10 +73,11 @@ def largest_eigenvalue_bound(
               \delta^2 = \mathrm{BetaInv}(\varepsilon; \tfrac12, \tfrac{n-1}{2})
 
     unless the start q has a component γ smaller than δ along the top eigenvector, which happens
-    with probability ε: the product is ``|p_j(λ_max)|`` for the Lanczos polynomial with ‖p_j(A)q‖ = 1,
-    so that ``|γ|·|p_j(λ_max)| ≤ 1``. The event ``|γ| < δ`` is about q alone, the same for every j:
-    outside of it *all* the bounds hold at once. So the smallest is returned, and the run may look
-    at each and stop as soon as one is good enough, without sharing ε out over the steps.
+    with probability ε: the product is ``|p_j(λ_max)|`` for the Lanczos polynomial with
+    ‖p_j(A)q‖ = 1, so that ``|γ|·|p_j(λ_max)| ≤ 1``. The event ``|γ| < δ`` is about q alone and the
+    same for every j: outside of it *all* the bounds hold at once. So the smallest is returned,
+    and the run may look at each and stop as soon as one is good enough, without sharing ε out
+    over the steps.
 
     Parameters
     ----------
