@@ -33,7 +33,7 @@ def require_way(derivatives: object, dtype: torch.dtype) -> bool:
     if derivatives == "differences" and dtype != torch.float64:
         raise InvalidArgumentError(
             "derivatives='differences' needs weights of torch.float64, since in lower precision "
-            f"rounding leaves errors of 1 to 10 % in third derivatives, found {dtype}"
+            f"rounding leaves errors of a per cent and more in third derivatives, found {dtype}"
         )
     return derivatives == "differences"
 
