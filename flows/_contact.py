@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ccpsolve import dvi, smat
+from ccpsolve import dvi, smat, svec
+from flows._relaxation import Relaxation, phi
 from flows._svec import columns_of, scales, weighted_gram
 from flows.methods import Method
 from flows.objective import Objective
@@ -29,6 +30,7 @@ MARGIN = 0.1
 _KNOWN = 0.8
 # Up to this rank of X, third derivatives are renewed only along its eigenvectors.
 _FEW = 3
+ANGLE, AGED, OLD = 5.0, 1.0, 0.1
 
 
 class CentralProblem:
@@ -56,13 +58,16 @@ class CentralProblem:
         shape: torch.Size,
         subspace: CriticalSubspace,
         *,
+        accuracy: float = 1e-3,
         mixed_term: bool = False,
     ) -> None:
-        self.objective, self.method = objective, method
+        self.objective, self.method, self.accuracy = objective, method, accuracy
         self.first_update, self.shape = first_update, shape
         self.subspace = subspace
         self.mixed_term = mixed_term
         self._speed = 0.0
+        self.relaxation: Relaxation | None = None
+        self.third_rate = np.inf
 
     def join(self, state: State) -> Tensor:
         """Return the flat state ``z``."""
@@ -119,14 +124,16 @@ class CentralProblem:
         return max(size, self._speed * float(relative.max()))
 
     def contact(
-        self, t: float, z: Tensor, previous: dvi.Contact | None, support: Array
+        self, t: float, z: Tensor, previous: dvi.Contact | None, multiplier: Array
     ) -> CentralContact:
         """Look at the critical directions at ``z``."""
         state = self.split(z)
         p = self.preconditioner(t, state.nu)
-        spectrum = self.subspace.update(lambda V: self.objective.hvp(state.w, V), p)
         before = previous if isinstance(previous, CentralContact) else None
-        return CentralContact(self, t, state, p, spectrum, before, support)
+        share = 0.0 if before is None else before.share(t, state, multiplier)
+        angle = ANGLE * self.accuracy / share if share else np.inf
+        spectrum = self.subspace.update(lambda V: self.objective.hvp(state.w, V), p, angle=angle)
+        return CentralContact(self, t, state, p, spectrum, before, multiplier, share)
 
 
 class CentralContact:
@@ -140,19 +147,24 @@ class CentralContact:
         p: Tensor,
         spectrum: Spectrum,
         before: CentralContact | None,
-        support: Array,
+        multiplier: Array,
+        share: float,
     ) -> None:
         self._problem, self.t, self._state = problem, t, state
         self.p, self.spectrum = p, spectrum
+        support = dvi.support(multiplier)
+        self._share = share
         self.k = self._size(before, support)
         threshold, values = problem.method.threshold, spectrum.values
         self.slack = np.diag(threshold - values[: self.k])
         self.beyond = threshold - values[self.k :]
         self.transport = self._transport(before)
         self._held = self.transport @ support if before is not None else support
+        self._multiplier = self.transport @ multiplier @ self.transport.T if before is not None else multiplier
         self._p_before = p if before is None else before.p
         self._before = before
         self._clock = problem.first_update + t
+        self._fresh = t, 0
         if before is not None and before._before is not None:
             before._before._settle()
 
@@ -166,6 +178,15 @@ class CentralContact:
         if before is not None and "columns" in before.__dict__ and not self._renewed:
             _ = self.columns
         self._before = None
+
+    def share(self, t: float, state: State, multiplier: Array) -> float:
+        """Return the size of the force over that of the velocity on the way to a state."""
+        d = self._problem.objective.dim
+        if not multiplier.any() or t <= self.t:
+            return 0.0
+        force = (self.columns[:d] @ _like(svec(multiplier), self.columns)) / self.p
+        speed = float((state.w - self._state.w).norm()) / (t - self.t)
+        return float(force.norm()) / speed if speed else np.inf
 
     def _size(self, before: CentralContact | None, support: Array) -> int:
         """Return the number of directions in the frame."""
@@ -232,20 +253,47 @@ class CentralContact:
         return old + self.columns @ _like(here, old)
 
     def velocity(self, forces: Tensor, h: float) -> Tensor:
-        """Return ``(−P^{-1/2}ΦP^{-1/2}q, φ₁(ch)r)``, with P at the middle of the step.
-
-        ``Φ = I − V(I − φ₁(hΘ))Vᵀ`` relaxes the tracked directions.
-        """
+        """Return ``(−P^{-1/2}ΦP^{-1/2}q, φ₁(ch)r)``, with P at the middle of the step."""
         d = self._problem.objective.dim
-        q, r = forces[:d], forces[d:]
+        root = self._root(h)
+        return torch.cat(
+            [-self._relaxed(forces[:d] / root, h) / root, self._decayed(forces[d:], h)]
+        )
+
+    def relax(self, displacements: Tensor, h: float) -> Tensor:
+        """Return ``(P^{-1/2}ΦP^{1/2}δw, φ₁(ch)δν)``, with P at the middle of the step."""
+        d = self._problem.objective.dim
+        root = self._root(h)
+        relaxed = self._relaxed(displacements[:d] * root, h) / root
+        return torch.cat([relaxed, self._decayed(displacements[d:], h)])
+
+    def _root(self, h: float) -> Tensor:
+        """Return ``P^{1/2}`` as a column, at the middle of a step that ends here."""
         root = (self.p if h == 0 else (self.p + self._p_before) / 2).sqrt()
-        root = root if root.ndim == 0 else root[:, None]
-        scaled = q / root
-        V = self.spectrum.V
-        lost = 1 - _phi(h * np.maximum(self.spectrum.values, 0.0))
-        relaxed = scaled - V @ (_like(lost, V)[:, None] * (V.T @ scaled))
-        decay = float(_phi(np.array(h * self._relaxation)))
-        return torch.cat([-relaxed / root, decay * r])
+        return root if root.ndim == 0 else root[:, None]
+
+    def _relaxed(self, scaled: Tensor, h: float) -> Tensor:
+        return scaled if h == 0 else self._relaxation_of_forces(scaled, h)
+
+    @cached_property
+    def _relaxation_of_forces(self) -> Relaxation:
+        known = self._problem.relaxation
+        known = known.near(self.spectrum) if known else Relaxation(self.spectrum, self.spectrum.V[:, :0], self.spectrum.V[:, :0])
+        if self.k:
+            X = self._multiplier if self._multiplier.any() else np.eye(self.k)
+            d = self._problem.objective.dim
+            force = self.columns[:d] @ _like(svec(X), self.columns)
+            root = self.p.sqrt()
+            known = known.covering(force / root, self._apply)
+        self._problem.relaxation = known
+        return known
+
+    def _apply(self, W: Tensor) -> Tensor:
+        root = self.p.sqrt() if self.p.ndim == 0 else self.p.sqrt()[:, None]
+        return self._problem.objective.hvp(self._state.w, W / root) / root
+
+    def _decayed(self, rates: Tensor, h: float) -> Tensor:
+        return float(phi(np.array(h * self._relaxation))) * rates
 
     def differentiate(self, velocities: Tensor) -> Array:
         """Return ``−𝒯ᵀ[v] + 2Uᵀ(∂P/∂ν v_ν)U`` in svec coordinates, for each column."""
@@ -273,17 +321,25 @@ class CentralContact:
         before, w, objective = self._before, self._state.w, self._problem.objective
         if self.k == 0:
             return self.U
-        rank = self._held.shape[1]
+        rank, problem = self._held.shape[1], self._problem
         if before is None or self._renewed:
+            self._fresh = self.t, rank
             return objective.third_pairs(w, self.U) * _like(scales(self.k), w)
         stale = 2 * before.columns[: objective.dim] @ _like(congruence(self._map(before)), w)
-        if rank == 0:
+        since, known = before._fresh
+        aged = problem.third_rate * (self.t - since)
+        if rank == 0 or (rank <= known and aged * self._share <= AGED * problem.accuracy and aged < OLD):
+            self._fresh = since, known if rank else 0
             return stale
+        self._fresh = self.t, rank
         turn = np.linalg.qr(self._held, mode="complete")[0]
         axes = self.U @ _like(turn[:, :rank], w)
         turned = stale @ _like(congruence(turn), w)
-        diagonal = np.cumsum([0, *range(self.k, self.k - rank + 1, -1)])
-        turned[:, torch.as_tensor(diagonal)] = objective.third(w, axes, axes)
+        diagonal = torch.as_tensor(np.cumsum([0, *range(self.k, self.k - rank + 1, -1)]))
+        new = objective.third(w, axes, axes)
+        if rank <= known:
+            problem.third_rate = float((new - turned[:, diagonal]).norm() / new.norm()) / (self.t - since)
+        turned[:, diagonal] = new
         return turned @ _like(congruence(turn.T), w)
 
     def _map(self, before: CentralContact) -> Array:
@@ -314,13 +370,6 @@ class CentralContact:
 def congruence(M: Array) -> Array:
     """Return the svec matrix of ``X ↦ M X Mᵀ``."""
     return dvi.congruence(M)
-
-
-def _phi(z: Array) -> Array:
-    """Return ``(1 − e^{−z})/z``."""
-    small = np.abs(z) < 1e-8
-    safe = np.where(small, 1.0, z)
-    return np.where(small, 1.0, -np.expm1(-safe) / safe)
 
 
 def _like(x: Array, like: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ RTOL = 5e-3
 
 _FIRST_STEP, _SMALLEST_STEP, _LARGEST_STEP = 0.5, 1 / 32, 16.0
 # A direction that enters or leaves is located to this time or to this slack.
-_EVENT_TIME, _EVENT_SLACK = 0.02, 2e-4
+_EVENT_TIME, _EVENT_SLACK = 0.05, 2e-4
 # Largest correction of the slack in a step: what the linearisation leaves is a part of it.
 _SLACK = 0.03
 # Largest violation of a start that is left as it is.
@@ -82,6 +82,7 @@ class AdaptiveCentral(Flow):
             self.first_update,
             self.state.nu.shape,
             self.subspace,
+            accuracy=self.rtol,
             mixed_term=mixed_term,
         )
         self._integrator: dvi.AdaptiveIntegrator | None = None
@@ -165,7 +166,7 @@ class AdaptiveCentral(Flow):
                     min_step=_SMALLEST_STEP,
                     max_step=self.max_step,
                     event_tol=_EVENT_TIME,
-                    event_slack=_EVENT_SLACK,
+                    event_slack=max(_EVENT_SLACK, _EIGENVALUE * self.rtol),
                     slack_tol=_SLACK,
                     slack_noise=_EIGENVALUE * self.rtol,
                     infeasible=_INFEASIBLE,

@@ -163,7 +163,7 @@ class CriticalSubspace:
         self._generator = torch.Generator().manual_seed(seed)
         self._basis: Tensor | None = None
 
-    def update(self, hvp: HVP, p: Tensor) -> Spectrum:
+    def update(self, hvp: HVP, p: Tensor, *, angle: float = math.inf) -> Spectrum:
         """Return the top of the spectrum of ``P⁻¹H``, starting from the last call's vectors.
 
         Parameters
@@ -172,6 +172,8 @@ class CriticalSubspace:
             Columns ``H v_j``.
         p : Tensor, shape () or (d,)
             The diagonal of the preconditioner, > 0; its dtype and device are the vectors'.
+        angle : float
+            Largest error of the eigenvectors of values within a tenth of the threshold, or above.
 
         Raises
         ------
@@ -194,7 +196,7 @@ class CriticalSubspace:
             wanted = min(goal, basis.size)
             residual = basis.residuals(values, ritz, wanted)
             norms = _norms(residual)
-            open_pairs = np.flatnonzero(norms > self._allowed(values[:wanted], cold))
+            open_pairs = np.flatnonzero(norms > self._allowed(values[:wanted], cold, angle))
             short = min(goal, self.dim) - basis.size
             if len(open_pairs) == 0 and short <= 0:
                 break
@@ -225,7 +227,7 @@ class CriticalSubspace:
             )
         return near + self.guards
 
-    def _allowed(self, values: np.ndarray, cold: bool) -> np.ndarray:
+    def _allowed(self, values: np.ndarray, cold: bool, angle: float) -> np.ndarray:
         near = int(np.count_nonzero(values > self.level))
         allowed = self.tol * np.abs(values)
         room = np.maximum(self.threshold - values, 0.0)
@@ -233,7 +235,10 @@ class CriticalSubspace:
         allowed[near + 1 :] = np.maximum(allowed[near + 1 :], _FURTHER_GUARD * room[near + 1 :])
         if self.eigenvalue_tol is not None:
             gap = np.maximum(values[:near] - (values[near] if near < len(values) else 0.0), 0.0)
-            allowed[:near] = np.maximum(allowed[:near], np.sqrt(self.eigenvalue_tol * gap))
+            needed = np.sqrt(self.eigenvalue_tol * gap)
+            at_edge = values[:near] > self.threshold - 0.1
+            needed[at_edge] = np.minimum(needed, angle * gap)[at_edge]
+            allowed[:near] = np.maximum(allowed[:near], needed)
             visible = np.minimum(_FURTHER_GUARD * room[near:], _RELATIVE_GUARD * abs(values[0]))
             allowed[near:] = _COLD_GUARD * abs(values[0]) if cold else visible
         elif near == 0:

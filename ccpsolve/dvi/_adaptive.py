@@ -11,7 +11,8 @@ from ccpsolve._errors import CCPError
 from ccpsolve._symmetric import svec
 from ccpsolve.dvi._chebyshev import chebyshev_error
 from ccpsolve.dvi._dense import Event, Statistics, Step
-from ccpsolve.dvi._history import History, Pull, support
+from ccpsolve.dvi._events import SignChange
+from ccpsolve.dvi._history import History, Pull
 from ccpsolve.dvi._smooth import Array, Contact, SmoothProblem, Vector
 from ccpsolve.dvi._trial import Point, Trial, attempt, inertia, instantaneous, solve_reduced
 
@@ -147,6 +148,9 @@ class AdaptiveIntegrator:
             trial = self._attempt(h, h)
             located = False
             if trial is not None and trial.rank != point.rank:
+                if trial.rank > point.rank and self._entered():
+                    point, first = self._point, True
+                    continue
                 whole = self._over_event(trial)
                 located = whole is None
                 trial = whole or self._locate(trial)
@@ -185,8 +189,8 @@ class AdaptiveIntegrator:
             directions = contact.velocity(contact.columns, 0.0)
             impulse = solve_reduced(-contact.slack, contact.differentiate(directions))
             z = z + problem.combine(directions, svec(impulse.X))
-            contact = problem.contact(t, z, contact, support(impulse.X))
-        point = Point(t, z, problem.drift(t, z), contact, History(), 0, np.zeros(0))
+            contact = problem.contact(t, z, contact, impulse.X)
+        point = Point(t, z, problem.drift(t, z), contact, History(), 0, np.zeros(0), slack=contact.slack)
         self._restart(point, contact.slack)
         return point
 
@@ -250,36 +254,44 @@ class AdaptiveIntegrator:
         effect = self._problem.norm(trial.z, trial.z - trial.star)
         return trial if trial.rank == point.rank or effect <= self._allowed(trial) else None
 
+    def _entered(self) -> bool:
+        """Whether a direction enters here: its slack is as small as is asked for at an event."""
+        point = self._point
+        if point.value(point.rank) > self._event_slack:
+            return False
+        after = replace(point)
+        self._restart(after, after.slack)
+        if after.rank <= point.rank:
+            return False
+        self.events.append(Event(point.t, point.rank, after.rank))
+        self._point = after
+        return True
+
     def _locate(self, crossed: Trial) -> Trial | None:
         """Return the longest trial step, to the tolerance, that ends before the event.
 
-        By the Illinois variant of the false position method, on the eigenvalue that changes sign.
         If the event is where the step starts, the returned step jumps over it.
         """
         point = self._point
-        scale = crossed.h
-        low, high, best = 0.0, crossed.h, None
         index = _changing(point.rank, crossed)
-        f_low, f_high = point.value(index), crossed.value(index)
+        before = None if point.approach is None else (-point.approach[0], point.approach[1])
+        search = SignChange((0.0, point.value(index)), (crossed.h, crossed.value(index)), before if crossed.rank > point.rank else None)
+        best = None
         for _ in range(_MAX_SEARCH):
-            if high - low <= self._event_tol or (best and abs(f_low) <= self._event_slack):
+            if search.width <= self._event_tol or (best and best.value(index) <= self._event_slack):
                 break
-            goal = 0.5 * math.copysign(self._event_slack, f_low)
-            h = _false_position(low, high, f_low - goal, f_high - goal)
-            trial = self._attempt(h, scale)
+            trial = self._attempt(search.proposal(), crossed.h)
             if trial is None:
                 return None
+            value = trial.value(index)
             if trial.rank == point.rank:
-                if best is not None:
-                    f_high *= 0.5
-                low, f_low, best = h, trial.value(index), trial
-            else:
-                index = _changing(point.rank, trial)
-                high, f_high = h, trial.value(index)
-                f_low = (0.5 if best is None else 1.0) * (best or point).value(index)
+                best = trial
+            elif trial.rank > point.rank and -value <= self._event_slack:
+                return trial if trial.complete else self._attempt(trial.h, trial.h, complete=True, begun=trial)
+            search.narrow(trial.h, value, trial.rank != point.rank)
         if best is not None:
             return best
-        return self._attempt(max(self._event_tol, high), scale, complete=True)
+        return self._attempt(max(self._event_tol, search.high[0]), crossed.h, complete=True)
 
     def _refined(
         self, trial: Trial, ratio: float, located: bool
@@ -310,13 +322,13 @@ class AdaptiveIntegrator:
         ratio = max(ratio, self._surprise(trial))
         if not ratio <= _ACCEPTED:
             return ratio if math.isfinite(ratio) else math.inf, None
-        drift = problem.drift(point.t + h, trial.star)
-        rate = drift if trial.push is None else drift + trial.push
-        error = chebyshev_error(point.z, trial.star, trial.rate0, rate, h) * _LOCAL
+        drift = problem.drift(point.t + h, trial.z)
+        error = chebyshev_error(point.z, trial.z, trial.rate0, self._rate_after(trial, drift), h) * _LOCAL
+        error = trial.contact.relax(error[:, None], h)[:, 0]
         local = problem.norm(trial.z, error) / allowed
         if not math.isfinite(local):
             return math.inf, None
-        return max(ratio, local), None if trial.pull else drift
+        return max(ratio, local), drift
 
     def _allowed(self, trial: Trial) -> float:
         """Return the error allowed in a step."""
@@ -335,7 +347,14 @@ class AdaptiveIntegrator:
         before, now = point.value(point.rank), trial.value(point.rank)
         if point.approach is None or trial.rank != point.rank or not math.isfinite(before + now):
             return 0.0
-        return abs(now - before - point.approach * trial.h) / (_FORESEEN * max(before, now))
+        h0, earlier = point.approach
+        slope0, slope1 = (before - earlier) / h0, (now - before) / trial.h
+        bend = (slope1 - slope0) / (h0 + trial.h)
+        slope = slope0 + bend * h0
+        if bend <= 0 or not 0 < -slope < 2 * bend * trial.h:
+            return 0.0
+        lowest = slope**2 / (4 * bend)
+        return lowest / before
 
     def _rate_after(self, trial: Trial, drift: Vector) -> Vector:
         """Return the velocity at the end of a trial step."""
@@ -369,10 +388,10 @@ class AdaptiveIntegrator:
             trial.monitor,
             trial.weight,
             trial.scale,
+            slack=trial.slack,
         )
         if trial.rank == point.rank and math.isfinite(after.value(after.rank)):
-            change = after.value(after.rank) - point.value(point.rank)
-            after.approach = change / trial.h if math.isfinite(change) else None
+            if math.isfinite(point.value(point.rank)): after.approach = (trial.h, point.value(point.rank))
         multiplier = history.multiplier(t, k)
         event = None
         if changed:
@@ -389,13 +408,14 @@ class AdaptiveIntegrator:
         self._length += problem.norm(trial.z, trial.z - point.z)
         self._elapsed += trial.h
         X = np.zeros((k, k)) if trial.pull is None else trial.pull.X
+        chord = (trial.z - point.z) * (1 / trial.h)
+        slopes = [chord + trial.contact.relax((rate - chord)[:, None], trial.h)[:, 0] for rate in (trial.rate0, rate1)]
         step = Step(
             point.t,
             t,
             point.z,
             trial.z,
-            trial.rate0,
-            rate1,
+            *slopes,
             point.contact,
             trial.contact,
             trial.slack,
@@ -454,15 +474,6 @@ def _changing(rank: int, trial: Trial) -> int:
     return rank if trial.rank > rank else rank - 1
 
 
-def _false_position(low: float, high: float, f_low: float, f_high: float) -> float:
-    """Return a point well inside the bracket, near the root of the secant."""
-    inside = 0.02 * (high - low)
-    if not (math.isfinite(f_low) and math.isfinite(f_high)) or f_low * f_high >= 0:
-        return 0.5 * (low + high)
-    root = low + (high - low) * f_low / (f_low - f_high)
-    return min(max(root, low + inside), high - inside)
-
-
 class _Counted:
     """A problem that counts what is asked of it."""
 
@@ -474,6 +485,6 @@ class _Counted:
         self._statistics.drifts += 1
         return self._problem.drift(t, z)
 
-    def contact(self, t: float, z: Vector, previous: Contact | None, support: Array) -> Contact:
+    def contact(self, t: float, z: Vector, previous: Contact | None, multiplier: Array) -> Contact:
         self._statistics.contacts += 1
-        return self._problem.contact(t, z, previous, support)
+        return self._problem.contact(t, z, previous, multiplier)

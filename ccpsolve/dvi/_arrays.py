@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from ccpsolve._symmetric import smat, svec, svec_basis
+from ccpsolve.dvi._history import support
 from ccpsolve.dvi._problem import Linearization
 from ccpsolve.dvi._smooth import Array, Contact
 
@@ -78,11 +79,13 @@ class ArrayProblem:
         """Return the Euclidean norm."""
         return float(np.linalg.norm(difference))
 
-    def contact(self, t: float, z: Array, previous: Contact | None, support: Array) -> ArrayContact:
+    def contact(
+        self, t: float, z: Array, previous: Contact | None, multiplier: Array
+    ) -> ArrayContact:
         """Look at the constraint in a frame of eigenvectors that moves with them."""
         values, vectors = np.linalg.eigh(self.A(t, z))
         before = previous if isinstance(previous, ArrayContact) else None
-        held = 0 if before is None else support.shape[1]
+        held = 0 if before is None else support(multiplier).shape[1]
         k = max(int(np.count_nonzero(values < self.margin)), held)
         U = vectors[:, :k]
         transport = np.zeros((k, 0))
@@ -138,6 +141,10 @@ class ArrayContact:
     def velocity(self, forces: Array, h: float) -> Array:
         """Return the forces, which are velocities here."""
         return forces
+
+    def relax(self, displacements: Array, h: float) -> Array:
+        """Return the displacements."""
+        return displacements
 
     def differentiate(self, velocities: Array) -> Array:
         """Return ``svec(Uᵀ (dA·v) U)`` for each column v."""

@@ -91,7 +91,7 @@ class SmoothProblem(Protocol):
         """Return the velocity that a force gives to the state."""
         ...
 
-    def contact(self, t: float, z: Vector, previous: Contact | None, support: Array) -> Contact:
+    def contact(self, t: float, z: Vector, previous: Contact | None, multiplier: Array) -> Contact:
         """Look at the constraint.
 
         Parameters
@@ -100,10 +100,9 @@ class SmoothProblem(Protocol):
             Where.
         previous : Contact or None
             The contact at the end of the last accepted step.
-        support : ndarray, shape (k0, r)
-            Orthonormal basis, in the previous frame, of the range of the multiplier expected
-            here. The new frame must contain these directions, and all in which A may become
-            singular.
+        multiplier : ndarray, shape (k0, k0)
+            The multiplier expected here, in the previous frame. The new frame must contain its
+            range, and all directions in which A may become singular.
         """
         ...
 

@@ -14,7 +14,7 @@ extrapolation was.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -47,7 +47,8 @@ class Point:
     monitor: Array
     weight: float = 0.0
     scale: float = 1.0
-    approach: float | None = None  # rate of the smallest slack of a free direction, where known
+    approach: tuple[float, float] | None = None  # how long ago the smallest free slack was what
+    slack: Array = field(default_factory=lambda: np.zeros((0, 0)))
 
     def value(self, index: int) -> float:
         """Return an eigenvalue of the monitor; infinity where none is known."""
@@ -117,8 +118,8 @@ def attempt(
     pulling = history.force(t + h)
     push = None if pulling is None else problem.push(t + h, star, pulling)
     k0 = len(point.contact.slack)
-    held = support(history.multiplier(t + h, k0))
-    contact = begun.contact if begun else problem.contact(t + h, star, point.contact, held)
+    expected = history.multiplier(t + h, k0)
+    contact = begun.contact if begun else problem.contact(t + h, star, point.contact, expected)
     slack, k = contact.slack, len(contact.slack)
     last = history.last(k0)
     carried_X = point.weight * contact.transport @ last @ contact.transport.T
