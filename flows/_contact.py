@@ -31,6 +31,7 @@ _KNOWN = 0.8
 # Up to this rank of X, third derivatives are renewed only along its eigenvectors.
 _FEW = 3
 ANGLE, AGED, OLD = 5.0, 1.0, 0.1
+KRYLOV_SHARE = 0.03
 
 
 class CentralProblem:
@@ -279,7 +280,7 @@ class CentralContact:
     def _relaxation_of_forces(self) -> Relaxation:
         known = self._problem.relaxation
         known = known.near(self.spectrum) if known else Relaxation(self.spectrum, self.spectrum.V[:, :0], self.spectrum.V[:, :0])
-        if self.k:
+        if self.k and self._share > KRYLOV_SHARE:
             X = self._multiplier if self._multiplier.any() else np.eye(self.k)
             d = self._problem.objective.dim
             force = self.columns[:d] @ _like(svec(X), self.columns)

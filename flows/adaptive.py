@@ -25,7 +25,7 @@ from flows.spectrum import CriticalSubspace
 #: Error allowed per length of path by default: that of the published scheme (Euler, step 1/4).
 RTOL = 5e-3
 
-_FIRST_STEP, _SMALLEST_STEP, _LARGEST_STEP = 0.5, 1 / 32, 16.0
+_FIRST_STEP, _SMALLEST_STEP, _LARGEST_STEP = 1.0, 1 / 32, 16.0
 # A direction that enters or leaves is located to this time or to this slack.
 _EVENT_TIME, _EVENT_SLACK = 0.05, 2e-4
 # Largest correction of the slack in a step: what the linearisation leaves is a part of it.

@@ -18,7 +18,7 @@ from ccpsolve.dvi._trial import Point, Trial, attempt, inertia, instantaneous, s
 
 # Controller of a step size for an error per unit time of order h²: proportional and integral part.
 _SAFETY, _PROPORTIONAL, _INTEGRAL = 0.9, 0.35, 0.15
-_SHRINK, _GROW = 0.2, 2.0
+_SHRINK, _GROW = 0.2, 3.0
 # A step is accepted up to this multiple of the error it is aimed at.
 _ACCEPTED = 1.5
 # The embedded estimate is the error of a step with many stages. Half of it is the largest power of
