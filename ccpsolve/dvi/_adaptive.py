@@ -444,7 +444,9 @@ class AdaptiveIntegrator:
         before = self._point.history
         expected = before.multiplier(pull.t, len(self._point.contact.slack))
         Q = trial.transport
-        jump = np.linalg.norm(pull.X - Q @ expected @ Q.T) > _JUMP * np.linalg.norm(pull.X)
+        change = np.linalg.norm(pull.X - Q @ expected @ Q.T)
+        known = before.is_constant and before.since < self._point.t
+        jump = change > _JUMP * np.linalg.norm(pull.X) and not known
         return History(pull) if jump else before.carried(Q).followed_by(pull)
 
     def _restart(self, point: Point, slack: Array) -> None:

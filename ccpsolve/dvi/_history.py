@@ -33,6 +33,11 @@ class History:
         """Whether there is a single reaction, as after an event."""
         return len(self._pulls) == 1
 
+    @property
+    def since(self) -> float:
+        """Time of the first reaction."""
+        return self._pulls[0].t
+
     def followed_by(self, pull: Pull) -> History:
         """Return the history with the reaction of a step, at its middle."""
         return History(*self._pulls, pull)
