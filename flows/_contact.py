@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
+import os
 import torch
 from torch import Tensor
 
@@ -29,9 +30,13 @@ MARGIN = 0.1
 # A direction of the new frame with less than this cosine to the old one is new.
 _KNOWN = 0.8
 # Up to this rank of X, third derivatives are renewed only along its eigenvectors.
-_FEW = 3
+_FEW = int(os.environ.get('FEW','3'))
 ANGLE, AGED, OLD = 5.0, 1.0, 0.1
 KRYLOV_SHARE = 0.03
+PREDICT=int(os.environ.get('PREDICT','1'))
+import os
+EX=int(os.environ.get('EXTRA','0'))
+def EXTRA(rank): return EX if rank>3 else 0
 
 
 class CentralProblem:
@@ -69,6 +74,7 @@ class CentralProblem:
         self._speed = 0.0
         self.relaxation: Relaxation | None = None
         self.third_rate = np.inf
+        self.turn = 0
 
     def join(self, state: State) -> Tensor:
         """Return the flat state ``z``."""
@@ -133,7 +139,7 @@ class CentralProblem:
         before = previous if isinstance(previous, CentralContact) else None
         share = 0.0 if before is None else before.share(t, state, multiplier)
         angle = ANGLE * self.accuracy / share if share else np.inf
-        spectrum = self.subspace.update(lambda V: self.objective.hvp(state.w, V), p, angle=angle)
+        spectrum = self.subspace.update(lambda V: self.objective.hvp(state.w, V), p, angle=angle, start=None if before is None else before.predicted(t))
         return CentralContact(self, t, state, p, spectrum, before, multiplier, share)
 
 
@@ -166,6 +172,7 @@ class CentralContact:
         self._before = before
         self._clock = problem.first_update + t
         self._fresh = t, 0
+        self._turning = self._turn_rate(before)
         if before is not None and before._before is not None:
             before._before._settle()
 
@@ -179,6 +186,28 @@ class CentralContact:
         if before is not None and "columns" in before.__dict__ and not self._renewed:
             _ = self.columns
         self._before = None
+
+    def _turn_rate(self, before: CentralContact | None) -> Tensor | None:
+        """Return how fast the vectors near the edge turn, shape (d, m)."""
+        if before is None or self.t <= before.t:
+            return None
+        level = self._problem.subspace.level
+        m = min(self.spectrum.above(level), before.spectrum.above(level))
+        if m == 0: return None
+        now, then = self.spectrum.V[:, :m], before.spectrum.V[:, :m]
+        left, cosines, right = torch.linalg.svd(then.T @ now)
+        if float(cosines[-1]) < 0.8: return None
+        return (now - then @ (left @ right)) / (self.t - before.t)
+
+    def predicted(self, t: float) -> Tensor:
+        """Return the tracked vectors at a later time, as far as they have turned steadily."""
+        V = self.spectrum.V
+        if self._turning is None or not PREDICT:
+            return V
+        change = self._turning * (t - self.t)
+        largest = float(change.norm(dim=0).max())
+        change = change * min(1.0, 0.5 / largest) if largest else change
+        return torch.cat([V[:, : change.shape[1]] + change, V[:, change.shape[1] :]], 1)
 
     def share(self, t: float, state: State, multiplier: Array) -> float:
         """Return the size of the force over that of the velocity on the way to a state."""
@@ -334,14 +363,23 @@ class CentralContact:
             return stale
         self._fresh = self.t, rank
         turn = np.linalg.qr(self._held, mode="complete")[0]
-        axes = self.U @ _like(turn[:, :rank], w)
-        turned = stale @ _like(congruence(turn), w)
-        diagonal = torch.as_tensor(np.cumsum([0, *range(self.k, self.k - rank + 1, -1)]))
+        directions = [*turn.T[:rank], *self._mixed(turn, rank)]
+        known_pairs = np.stack([svec(np.outer(z, z)) for z in directions], axis=1)
+        axes = self.U @ _like(np.stack(directions, axis=1), w)
         new = objective.third(w, axes, axes)
+        change = new - stale @ _like(known_pairs, w)
         if rank <= known:
-            problem.third_rate = float((new - turned[:, diagonal]).norm() / new.norm()) / (self.t - since)
-        turned[:, diagonal] = new
-        return turned @ _like(congruence(turn.T), w)
+            problem.third_rate = float(change[:, :rank].norm() / new[:, :rank].norm()) / (self.t - since)
+        return stale + change @ _like(np.linalg.pinv(known_pairs), w)
+
+    def _mixed(self, turn: Array, rank: int) -> list[Array]:
+        pairs = [(i, j) for j in range(self.k) for i in range(min(j, rank))]
+        problem, chosen = self._problem, []
+        for _ in range(min(EXTRA(rank), len(pairs))):
+            i, j = pairs[problem.turn % len(pairs)]
+            problem.turn += 1
+            chosen.append((turn[:, i] + turn[:, j]) / np.sqrt(2))
+        return chosen
 
     def _map(self, before: CentralContact) -> Array:
         """Return M, shape (k0, k), with ``U ≈ U_before M`` in the least-squares sense of P."""

@@ -163,7 +163,9 @@ class CriticalSubspace:
         self._generator = torch.Generator().manual_seed(seed)
         self._basis: Tensor | None = None
 
-    def update(self, hvp: HVP, p: Tensor, *, angle: float = math.inf) -> Spectrum:
+    def update(
+        self, hvp: HVP, p: Tensor, *, angle: float = math.inf, start: Tensor | None = None
+    ) -> Spectrum:
         """Return the top of the spectrum of ``P⁻¹H``, starting from the last call's vectors.
 
         Parameters
@@ -174,6 +176,8 @@ class CriticalSubspace:
             The diagonal of the preconditioner, > 0; its dtype and device are the vectors'.
         angle : float
             Largest error of the eigenvectors of values within a tenth of the threshold, or above.
+        start : Tensor, shape (d, m), optional
+            Vectors to start from instead of those of the last call.
 
         Raises
         ------
@@ -188,7 +192,7 @@ class CriticalSubspace:
             return hvp(V / scale) / scale
 
         cold = self._basis is None
-        basis = _Basis(apply, self._start(root))
+        basis = _Basis(apply, self._start(root) if start is None else start)
         while True:
             values, ritz = basis.rayleigh_ritz()
             tracked = self._tracked(values)
