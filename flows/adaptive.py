@@ -32,6 +32,8 @@ _EVENT_TIME, _EVENT_SLACK = 0.05, 2e-4
 _SLACK = 0.03
 # Largest violation of a start that is left as it is.
 _INFEASIBLE = 0.01
+# Errors that the loss pulls back are judged by their mean over a step and this time.
+_SETTLING = 2.0
 # Error of eigenvalues relative to rtol.
 _EIGENVALUE = 0.5
 
@@ -169,6 +171,7 @@ class AdaptiveCentral(Flow):
                     event_slack=max(_EVENT_SLACK, _EIGENVALUE * self.rtol),
                     slack_tol=_SLACK,
                     slack_noise=_EIGENVALUE * self.rtol,
+                    settling=_SETTLING,
                     infeasible=_INFEASIBLE,
                 )
             except CCPError as error:

@@ -80,6 +80,8 @@ class AdaptiveIntegrator:
     slack_noise : float
         Error of the slacks that the problem returns. A correction that it explains is not held
         against a step: what it displaces the state by does not add up from step to step.
+    settling : float
+        Errors in directions that decay are judged by their mean over a step and this time.
     infeasible : float
         Largest violation ``−λ_min(A)`` of a start that is left as it is.
 
@@ -104,6 +106,7 @@ class AdaptiveIntegrator:
         event_slack: float = 0.0,
         slack_tol: float = math.inf,
         slack_noise: float = 0.0,
+        settling: float = 0.0,
         infeasible: float = 1e-9,
     ) -> None:
         self.statistics = Statistics()
@@ -113,6 +116,7 @@ class AdaptiveIntegrator:
         self._max_step, self._min_step = max_step, min_step
         self._event_tol, self._event_slack = event_tol, event_slack
         self._slack_tol, self._slack_noise = slack_tol, slack_noise
+        self._settling = settling
         self._h = min(first_step, max_step)
         self._last_ratio = 1.0
         self._length = self._elapsed = 0.0
@@ -324,7 +328,7 @@ class AdaptiveIntegrator:
             return ratio if math.isfinite(ratio) else math.inf, None
         drift = problem.drift(point.t + h, trial.z)
         error = chebyshev_error(point.z, trial.z, trial.rate0, self._rate_after(trial, drift), h) * _LOCAL
-        error = trial.contact.relax(error[:, None], h)[:, 0]
+        error = trial.contact.relax(error[:, None], h + self._settling)[:, 0]
         local = problem.norm(trial.z, error) / allowed
         if not math.isfinite(local):
             return math.inf, None
