@@ -159,7 +159,7 @@ class AdaptiveIntegrator:
                 located = whole is None
                 trial = whole or self._locate(trial)
             ratio, drift = (math.inf, None) if trial is None else self._error_ratio(trial)
-            if trial is not None and ratio > _ACCEPTED and (point.history.is_constant or not first):
+            if trial is not None and ratio > _ACCEPTED and not first:
                 trial, ratio, drift = self._refined(trial, ratio, located)
             if trial is not None and trial.complete:
                 if ratio <= _ACCEPTED or self._is_final(trial, ratio, floor, located):
