@@ -168,7 +168,7 @@ class AdaptiveCentral(Flow):
                     min_step=_SMALLEST_STEP,
                     max_step=self.max_step,
                     event_tol=_EVENT_TIME,
-                    event_slack=max(_EVENT_SLACK, _EIGENVALUE * self.rtol),
+                    event_slack=0.5 * self.rtol,
                     slack_tol=_SLACK,
                     slack_noise=_EIGENVALUE * self.rtol,
                     settling=_SETTLING,

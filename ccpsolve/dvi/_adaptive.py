@@ -159,7 +159,7 @@ class AdaptiveIntegrator:
                 located = whole is None
                 trial = whole or self._locate(trial)
             ratio, drift = (math.inf, None) if trial is None else self._error_ratio(trial)
-            if trial is not None and ratio > _ACCEPTED and not first:
+            if trial is not None and ratio > _ACCEPTED and (not first or h <= self._min_step):
                 trial, ratio, drift = self._refined(trial, ratio, located)
             if trial is not None and trial.complete:
                 if ratio <= _ACCEPTED or self._is_final(trial, ratio, floor, located):
@@ -341,8 +341,6 @@ class AdaptiveIntegrator:
         mean = self._length / self._elapsed if self._elapsed else speed
         allowed = h * (self._atol + self._rtol * max(speed, _RESTING * mean))
         allowed += _ROUNDING * norm(trial.z, trial.z)
-        if self._point.history.is_constant:  # where the event was is known no better
-            allowed += mean * self._event_tol
         return allowed
 
     def _surprise(self, trial: Trial) -> float:
