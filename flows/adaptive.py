@@ -104,10 +104,12 @@ class AdaptiveCentral(Flow):
 
     def _make_subspace(self) -> CriticalSubspace:
         """Track every direction near the threshold, as accurately as the steps need."""
-        dim, threshold = self.objective.dim, self.method.threshold
-        if self.residual_tol is not None:
-            return CriticalSubspace(dim, threshold=threshold, tol=self.residual_tol)
-        return CriticalSubspace(dim, threshold=threshold, eigenvalue_tol=_EIGENVALUE * self.rtol)
+        options: dict[str, float] = {"threshold": self.method.threshold, "guards": 1}
+        if self.residual_tol is None:
+            options["eigenvalue_tol"] = _EIGENVALUE * self.rtol
+        else:
+            options["tol"] = self.residual_tol
+        return CriticalSubspace(self.objective.dim, **options)
 
     def observe(self, *, spectrum: bool) -> Observation:
         """Measure the flow, and what it predicts of the oscillation around it."""

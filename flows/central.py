@@ -97,7 +97,7 @@ class Central(Flow):
     def _make_subspace(self) -> CriticalSubspace:
         """Track every direction near the threshold."""
         return CriticalSubspace(
-            self.objective.dim, threshold=self.method.threshold, tol=self.residual_tol
+            self.objective.dim, threshold=self.method.threshold, guards=1, tol=self.residual_tol
         )
 
     def measure_spectrum(self, w: Tensor, p: Tensor) -> Spectrum:

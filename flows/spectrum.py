@@ -139,7 +139,7 @@ class CriticalSubspace:
         *,
         threshold: float = 2.0,
         level: float = 1.7,
-        guards: int = 1,
+        guards: int = 2,
         tol: float = 1e-3,
         eigenvalue_tol: float | None = None,
         max_tracked: int = 40,

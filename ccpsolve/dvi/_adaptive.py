@@ -159,7 +159,7 @@ class AdaptiveIntegrator:
                 located = whole is None
                 trial = whole or self._locate(trial)
             ratio, drift = (math.inf, None) if trial is None else self._error_ratio(trial)
-            if trial is not None and ratio > _ACCEPTED and (not first or h <= self._min_step):
+            if trial is not None and ratio > _ACCEPTED and self._may_refine(h, first):
                 trial, ratio, drift = self._refined(trial, ratio, located)
             if trial is not None and trial.complete:
                 if ratio <= _ACCEPTED or self._is_final(trial, ratio, floor, located):
@@ -296,6 +296,10 @@ class AdaptiveIntegrator:
         if best is not None:
             return best
         return self._attempt(max(self._event_tol, search.high[0]), crossed.h, complete=True)
+
+    def _may_refine(self, h: float, first: bool) -> bool:
+        """Whether a step is worth repeating: a shorter one failed, or there is none."""
+        return not first or (h <= self._min_step and self._point.history.is_constant)
 
     def _refined(
         self, trial: Trial, ratio: float, located: bool
