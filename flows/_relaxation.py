@@ -1,8 +1,8 @@
-"""How forces displace the weights while the loss pulls them back: ``φ₁(hA)`` on a small subspace.
+"""How far a force moves the weights while the loss pulls them back.
 
-A constant force ``c`` moves the weights, in the metric of P, by ``h φ₁(hA) c`` within a time h, with
-``φ₁(z) = (1 − e^{−z})/z`` and ``A = P^{-1/2}HP^{-1/2}``. Of A few Ritz pairs suffice: the tracked
-eigenvectors, and the Krylov vectors ``c, Ac, …`` of the force itself.
+Within a time h a constant force ``c`` moves the weights, in the metric of P, by ``h φ₁(hA)c`` with
+``φ₁(z) = (1 − e^{−z})/z`` and ``A = P^{-1/2}HP^{-1/2}``. Few Ritz pairs of A say so well enough:
+on the tracked eigenvectors, and on the Krylov vectors ``c, Ac, A²c`` of the force itself.
 """
 
 from __future__ import annotations
@@ -17,36 +17,52 @@ from flows.spectrum import Spectrum
 
 Apply = Callable[[Tensor], Tensor]
 
-# Krylov vectors of the force beside the tracked eigenvectors.
 _KRYLOV = 3
-# They are built anew once this part of the force lies outside.
+# Krylov vectors are built anew once this part of the force lies outside.
 _OUTSIDE = 0.3
 # Shorter vectors, relative to what they were, are rounding.
 _ROUNDING = 1e-6
+# A vector that is this short outside the tracked ones is one of them.
+_TRACKED = 0.1
 
 
 class Relaxation:
-    """Ritz pairs of A on the tracked eigenvectors and Krylov vectors of the force.
+    """``φ₁(hA)`` on the tracked eigenvectors and further vectors.
 
     Parameters
     ----------
     spectrum : Spectrum
         The tracked eigenvectors and their images.
-    W, AW : Tensor, shape (d, m)
-        Further vectors and their images, where known from a point nearby.
+    W, AW : Tensor, shape (d, m), optional
+        Further vectors, and their images at a point nearby.
     """
 
-    def __init__(self, spectrum: Spectrum, W: Tensor, AW: Tensor) -> None:
+    def __init__(
+        self, spectrum: Spectrum, W: Tensor | None = None, AW: Tensor | None = None
+    ) -> None:
         self._V, self._AV = spectrum.V, spectrum.AV
-        self._W, self._AW = self._outside(W, AW)
+        self._W = self._AW = spectrum.V[:, :0]
+        if W is not None and AW is not None and W.shape[1]:
+            self._W, self._AW = self._outside(W, AW)
         self._diagonalize()
 
-    def covering(self, force: Tensor, apply: Apply) -> Relaxation:
-        """Return the same, built anew if it does not hold the force, shape (d,), well enough."""
+    def near(self, spectrum: Spectrum) -> Relaxation:
+        """Return what is known of it where the spectrum is this."""
+        return Relaxation(spectrum, self._W, self._AW)
+
+    def cover(self, force: Tensor, apply: Apply) -> None:
+        """Take in a force, shape (d,), by its Krylov vectors, unless most of it is held.
+
+        Parameters
+        ----------
+        force : Tensor, shape (d,)
+        apply : callable (d, m) -> (d, m)
+            Products with A.
+        """
         rest = force - self._V @ (self._V.T @ force)
         if float((rest - self._W @ (self._W.T @ rest)).norm()) <= _OUTSIDE * float(rest.norm()):
-            return self
-        self._W, self._AW = self._V[:, :0], self._V[:, :0]
+            return
+        self._W = self._AW = self._V[:, :0]
         new = rest[:, None]
         for _ in range(_KRYLOV):
             size = float(new.norm())
@@ -55,16 +71,11 @@ class Relaxation:
             left = float(new.norm())
             if left <= _ROUNDING * size:
                 break
-            new = new / left
-            image = apply(new)
-            self._W, self._AW = torch.cat([self._W, new], 1), torch.cat([self._AW, image], 1)
+            image = apply(new / left)
+            self._W = torch.cat([self._W, new / left], 1)
+            self._AW = torch.cat([self._AW, image], 1)
             new = image
         self._diagonalize()
-        return self
-
-    def near(self, spectrum: Spectrum) -> Relaxation:
-        """Return what is known of it where the spectrum is this."""
-        return Relaxation(spectrum, self._W, self._AW)
 
     def __call__(self, columns: Tensor, h: float) -> Tensor:
         """Return ``φ₁(hA)`` of columns; what lies outside the subspace stays as it is."""
@@ -73,13 +84,11 @@ class Relaxation:
 
     def _outside(self, W: Tensor, AW: Tensor) -> tuple[Tensor, Tensor]:
         """Return an orthonormal basis of W outside the tracked vectors, and its images."""
-        if not W.shape[1]:
-            return W, AW
         inside = self._V.T @ W
         W, AW = W - self._V @ inside, AW - self._AV @ inside
-        values, vectors = torch.linalg.eigh(W.T @ W)
-        kept = values > 0.01
-        turn = vectors[:, kept] / values[kept].sqrt()
+        values, vectors = torch.linalg.eigh((W.T @ W).double())
+        kept = values > _TRACKED**2
+        turn = (vectors[:, kept] / values[kept].sqrt()).to(W)
         return W @ turn, AW @ turn
 
     def _diagonalize(self) -> None:

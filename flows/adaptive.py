@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from ccpsolve import CCPError, dvi
-from flows._contact import CentralContact, CentralProblem
+from flows._central_problem import CentralProblem
+from flows._contact import CentralContact
 from flows._errors import FlowsError, InvalidArgumentError
 from flows.methods import Method
 from flows.objective import Objective
@@ -26,8 +27,8 @@ from flows.spectrum import CriticalSubspace
 RTOL = 5e-3
 
 _FIRST_STEP, _SMALLEST_STEP, _LARGEST_STEP = 1.0, 1 / 32, 16.0
-# A direction that enters or leaves is located to this time or to this slack.
-_EVENT_TIME, _EVENT_SLACK = 0.05, 2e-4
+# A direction that enters or leaves is located to this time, or to this slack relative to rtol.
+_EVENT_TIME, _EVENT_SLACK = 0.05, 0.5
 # Largest correction of the slack in a step: what the linearisation leaves is a part of it.
 _SLACK = 0.03
 # Largest violation of a start that is left as it is.
@@ -104,12 +105,12 @@ class AdaptiveCentral(Flow):
 
     def _make_subspace(self) -> CriticalSubspace:
         """Track every direction near the threshold, as accurately as the steps need."""
-        options: dict[str, float] = {"threshold": self.method.threshold, "guards": 1}
-        if self.residual_tol is None:
-            options["eigenvalue_tol"] = _EIGENVALUE * self.rtol
-        else:
-            options["tol"] = self.residual_tol
-        return CriticalSubspace(self.objective.dim, **options)
+        dim, threshold = self.objective.dim, self.method.threshold
+        if self.residual_tol is not None:
+            return CriticalSubspace(dim, threshold=threshold, guards=1, tol=self.residual_tol)
+        return CriticalSubspace(
+            dim, threshold=threshold, guards=1, eigenvalue_tol=_EIGENVALUE * self.rtol
+        )
 
     def observe(self, *, spectrum: bool) -> Observation:
         """Measure the flow, and what it predicts of the oscillation around it."""
@@ -170,7 +171,7 @@ class AdaptiveCentral(Flow):
                     min_step=_SMALLEST_STEP,
                     max_step=self.max_step,
                     event_tol=_EVENT_TIME,
-                    event_slack=0.5 * self.rtol,
+                    event_slack=_EVENT_SLACK * self.rtol,
                     slack_tol=_SLACK,
                     slack_noise=_EIGENVALUE * self.rtol,
                     settling=_SETTLING,

@@ -28,6 +28,9 @@ _FURTHER_GUARD = 0.15
 # Far from the threshold, where that says little: relative to the largest eigenvalue.
 _RELATIVE_GUARD = 0.1
 
+# Eigenvectors can be asked for to an angle if their values are less than this from the threshold.
+_AT_EDGE = 0.1
+
 # At a cold start, relative to the largest eigenvalue: all of a block, where nothing is known yet.
 _COLD_GUARD = 0.03
 
@@ -175,7 +178,7 @@ class CriticalSubspace:
         p : Tensor, shape () or (d,)
             The diagonal of the preconditioner, > 0; its dtype and device are the vectors'.
         angle : float
-            Largest error of the eigenvectors of values within a tenth of the threshold, or above.
+            Largest error of the eigenvectors at the edge: of values above ``threshold − 0.1``.
         start : Tensor, shape (d, m), optional
             Vectors to start from instead of those of the last call.
 
@@ -240,7 +243,7 @@ class CriticalSubspace:
         if self.eigenvalue_tol is not None:
             gap = np.maximum(values[:near] - (values[near] if near < len(values) else 0.0), 0.0)
             needed = np.sqrt(self.eigenvalue_tol * gap)
-            at_edge = values[:near] > self.threshold - 0.1
+            at_edge = values[:near] > self.threshold - _AT_EDGE
             needed[at_edge] = np.minimum(needed, angle * gap)[at_edge]
             allowed[:near] = np.maximum(allowed[:near], needed)
             visible = np.minimum(_FURTHER_GUARD * room[near:], _RELATIVE_GUARD * abs(values[0]))

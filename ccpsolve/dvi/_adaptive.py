@@ -1,4 +1,4 @@
-"""The adaptive half-explicit integrator: step-size control, events, dense output."""
+"""The adaptive half-explicit integrator: steps accepted, rejected, cut at events."""
 
 from __future__ import annotations
 
@@ -9,36 +9,17 @@ import numpy as np
 
 from ccpsolve._errors import CCPError
 from ccpsolve._symmetric import svec
-from ccpsolve.dvi._chebyshev import chebyshev_error
+from ccpsolve.dvi._control import ACCEPTED, ErrorControl, StepSize, correction
 from ccpsolve.dvi._dense import Event, Statistics, Step
-from ccpsolve.dvi._events import SignChange
+from ccpsolve.dvi._events import changing, event_time, locate
 from ccpsolve.dvi._history import History, Pull
 from ccpsolve.dvi._smooth import Array, Contact, SmoothProblem, Vector
 from ccpsolve.dvi._trial import Point, Trial, attempt, inertia, instantaneous, solve_reduced
 
-# Controller of a step size for an error per unit time of order h²: proportional and integral part.
-_SAFETY, _PROPORTIONAL, _INTEGRAL = 0.9, 0.35, 0.15
-_SHRINK, _GROW = 0.2, 3.0
-# A step is accepted up to this multiple of the error it is aimed at.
-_ACCEPTED = 1.5
-# The embedded estimate is the error of a step with many stages. Half of it is the largest power of
-# two with which the total error of z' = z over [0, 2], where errors grow as fast as the path, is
-# within 3 times the tolerance (2.85; 1.24 for a turning state, 0.5 for a decaying one).
-_LOCAL = 0.5
-# A force extrapolated from the middles of two steps of length h to that of the next is wrong by
-# h²q″; corrected, what is left is the trapezoidal rule's h²/12 of it.
-_PREDICTION = 1 / 12
-# While the state rests, errors are measured against this fraction of its mean speed.
-_RESTING = 0.3
-# Relative size of rounding errors in states.
-_ROUNDING = 1e-14
 # Where an event is located, the eigenvalue of the monitor that vanishes is this small (relative).
 _ROUNDED = 1e-10
 # A multiplier that differs by this much (relative) from the extrapolated one starts a new history.
 _JUMP = 0.3
-# A slack may differ by this fraction of itself from what the last step lets expect: a step that
-# sees less of its course may leap over an excursion to the edge.
-_FORESEEN = 0.5
 # A smaller step with more than this fraction of the error of a larger one has inherited it.
 _INHERITED = 0.8
 # A step of the smallest length that corrects the slack by more than this multiple of what is
@@ -49,7 +30,6 @@ _WILD = 10.0
 _NEARLY = 0.05
 # Steps are given up below this fraction of the tolerance of event times.
 _TOO_SHORT = 1e-3
-_MAX_SEARCH = 60
 _MAX_IMPULSES = 8
 
 
@@ -112,14 +92,9 @@ class AdaptiveIntegrator:
         self.statistics = Statistics()
         self.events: list[Event] = []
         self._problem = _Counted(problem, self.statistics)
-        self._rtol, self._atol = rtol, atol
-        self._max_step, self._min_step = max_step, min_step
+        self._error = ErrorControl(self._problem, rtol, atol, slack_tol, slack_noise, settling)
+        self._size = StepSize(first_step, min_step, max_step)
         self._event_tol, self._event_slack = event_tol, event_slack
-        self._slack_tol, self._slack_noise = slack_tol, slack_noise
-        self._settling = settling
-        self._h = min(first_step, max_step)
-        self._last_ratio = 1.0
-        self._length = self._elapsed = 0.0
         self._point = self._begin(t0, z0, infeasible)
 
     @property
@@ -145,41 +120,39 @@ class AdaptiveIntegrator:
 
     def step(self, t_end: float) -> Step:
         """Take one accepted step towards ``t_end``, not beyond."""
-        point, problem, first = self._point, self._problem, True
-        floor = math.inf
+        size, first, floor = self._size, True, math.inf
         while True:
-            h = self._next_length(t_end - point.t)
+            point = self._point
+            h = size.next(t_end - point.t)
             trial = self._attempt(h, h)
             located = False
             if trial is not None and trial.rank != point.rank:
                 if trial.rank > point.rank and self._entered():
-                    point, first = self._point, True
                     continue
                 whole = self._over_event(trial)
                 located = whole is None
-                trial = whole or self._locate(trial)
-            ratio, drift = (math.inf, None) if trial is None else self._error_ratio(trial)
-            if trial is not None and ratio > _ACCEPTED and self._may_refine(h, first):
+                trial = whole or self._at_event(trial)
+            ratio, drift = self._error_ratio(trial)
+            if trial is not None and ratio > ACCEPTED and self._may_refine(h, first):
                 trial, ratio, drift = self._refined(trial, ratio, located)
             if trial is not None and trial.complete:
-                if ratio <= _ACCEPTED or self._is_final(trial, ratio, floor, located):
+                if ratio <= ACCEPTED or self._is_final(trial, ratio, floor, located):
                     break
                 floor = ratio * trial.h
             self.statistics.rejected += 1
             first = False
-            if h <= max(self._min_step, _TOO_SHORT * self._event_tol):
+            if h <= max(size.smallest, _TOO_SHORT * self._event_tol):
                 trial = self._restarted(h)
                 if trial is not None:
-                    ratio, drift, located = _ACCEPTED, None, True
+                    ratio, drift, located = ACCEPTED, None, True
                     break
                 raise IntegrationError(
                     f"no step from t = {point.t:.9g} succeeds, down to {h:.2g}: the drift may not "
                     "be finite or smooth there, or rtol and atol may be out of reach"
                 )
-            shrink = 0.5 if math.isinf(ratio) else max(_SHRINK, _SAFETY * ratio**-0.5)
-            self._h = shrink * (h if trial is None else trial.h)
-        drift = problem.drift(point.t + trial.h, trial.z) if drift is None else drift
-        self._adapt(trial.h, ratio, cut=located or trial.h < self._h)
+            size.rejected(h if trial is None else trial.h, ratio)
+        drift = self._problem.drift(point.t + trial.h, trial.z) if drift is None else drift
+        size.accepted(trial.h, ratio, cut=located or trial.h < size.wanted)
         return self._accept(trial, drift, located or trial.rank != point.rank)
 
     def _begin(self, t: float, z: Vector, infeasible: float) -> Point:
@@ -194,25 +167,19 @@ class AdaptiveIntegrator:
             impulse = solve_reduced(-contact.slack, contact.differentiate(directions))
             z = z + problem.combine(directions, svec(impulse.X))
             contact = problem.contact(t, z, contact, impulse.X)
-        point = Point(t, z, problem.drift(t, z), contact, History(), 0, np.zeros(0), slack=contact.slack)
-        self._restart(point, contact.slack)
+        drift, slack = problem.drift(t, z), contact.slack
+        point = Point(t, z, drift, contact, slack, History(), 0, np.zeros(0))
+        self._restart(point)
         return point
-
-    def _next_length(self, remaining: float) -> float:
-        """Return the length of the next step; the last two are equal rather than one tiny."""
-        h = min(max(self._h, self._min_step), self._max_step)
-        if h >= remaining:
-            return remaining
-        return min(h, 0.5 * remaining) if 2 * h > remaining else h
 
     def _is_final(self, trial: Trial, ratio: float, floor: float, located: bool) -> bool:
         """Whether a smaller step is no help, given the error of a larger one.
 
         A step over an event is as long as the tolerance of event times, whatever was asked for.
         """
-        if _correction(trial) > _WILD * self._slack_tol:
+        if correction(trial) > _WILD * self._error.slack_tol:
             return False
-        shortest = max(self._min_step, self._event_tol) if located else self._min_step
+        shortest = max(self._size.smallest, self._event_tol) if located else self._size.smallest
         return trial.h <= shortest or ratio * trial.h > _INHERITED * floor
 
     def _restarted(self, h: float) -> Trial | None:
@@ -220,7 +187,7 @@ class AdaptiveIntegrator:
 
         Where nothing else succeeds, if a smallest length was asked for.
         """
-        if not self._min_step:
+        if not self._size.smallest:
             return None
         point, known = self._point, self._point.history
         point.history = History()
@@ -246,7 +213,7 @@ class AdaptiveIntegrator:
         It need not where the whole effect of the event is within the error allowed, as at the end
         of a step, where a direction only touches the edge, or where it leaves.
         """
-        point, index = self._point, _changing(self._point.rank, trial)
+        point, index = self._point, changing(self._point.rank, trial)
         if not trial.complete:
             nearly = self._event_slack + _NEARLY * abs(point.value(index))
             if -trial.value(index) > nearly:
@@ -255,8 +222,10 @@ class AdaptiveIntegrator:
             if completed is None:
                 return None
             trial = completed
-        effect = self._problem.norm(trial.z, trial.z - trial.star)
-        return trial if trial.rank == point.rank or effect <= self._allowed(trial) else None
+        if trial.rank == point.rank:
+            return trial
+        small = self._error.effect(trial) <= self._error.allowed(point, trial)
+        return trial if small else None
 
     def _entered(self) -> bool:
         """Whether a direction enters here: its slack is as small as is asked for at an event."""
@@ -264,42 +233,30 @@ class AdaptiveIntegrator:
         if point.value(point.rank) > self._event_slack:
             return False
         after = replace(point)
-        self._restart(after, after.slack)
+        self._restart(after)
         if after.rank <= point.rank:
             return False
         self.events.append(Event(point.t, point.rank, after.rank))
         self._point = after
         return True
 
-    def _locate(self, crossed: Trial) -> Trial | None:
-        """Return the longest trial step, to the tolerance, that ends before the event.
-
-        If the event is where the step starts, the returned step jumps over it.
-        """
-        point = self._point
-        index = _changing(point.rank, crossed)
-        before = None if point.approach is None else (-point.approach[0], point.approach[1])
-        search = SignChange((0.0, point.value(index)), (crossed.h, crossed.value(index)), before if crossed.rank > point.rank else None)
-        best = None
-        for _ in range(_MAX_SEARCH):
-            if search.width <= self._event_tol or (best and best.value(index) <= self._event_slack):
-                break
-            trial = self._attempt(search.proposal(), crossed.h)
-            if trial is None:
-                return None
-            value = trial.value(index)
-            if trial.rank == point.rank:
-                best = trial
-            elif trial.rank > point.rank and -value <= self._event_slack:
-                return trial if trial.complete else self._attempt(trial.h, trial.h, complete=True, begun=trial)
-            search.narrow(trial.h, value, trial.rank != point.rank)
-        if best is not None:
-            return best
-        return self._attempt(max(self._event_tol, search.high[0]), crossed.h, complete=True)
+    def _at_event(self, crossed: Trial) -> Trial | None:
+        """Return a step that ends at the event; over it, if the event is where the step starts."""
+        trial, end = locate(
+            self._point,
+            crossed,
+            lambda h: self._attempt(h, crossed.h),
+            lambda trial: self._attempt(trial.h, trial.h, complete=True, begun=trial),
+            time_tol=self._event_tol,
+            slack_tol=self._event_slack,
+        )
+        if trial is not None:
+            return trial
+        return self._attempt(max(self._event_tol, end), crossed.h, complete=True)
 
     def _may_refine(self, h: float, first: bool) -> bool:
         """Whether a step is worth repeating: a shorter one failed, or there is none."""
-        return not first or (h <= self._min_step and self._point.history.is_constant)
+        return not first or (h <= self._size.smallest and self._point.history.is_constant)
 
     def _refined(
         self, trial: Trial, ratio: float, located: bool
@@ -316,51 +273,17 @@ class AdaptiveIntegrator:
             return trial, ratio, None
         return (again, *self._error_ratio(again))
 
-    def _error_ratio(self, trial: Trial) -> tuple[float, Vector | None]:
+    def _error_ratio(self, trial: Trial | None) -> tuple[float, Vector | None]:
         """Return the error over the allowed one, and the drift at the end if it was needed."""
-        if not trial.complete:
+        if trial is None or not trial.complete:
             return math.inf, None
-        point, problem, h = self._point, self._problem, trial.h
-        allowed = self._allowed(trial)
-        ratio = _PREDICTION * problem.norm(trial.z, trial.z - trial.star) / allowed
-        if len(trial.slack):
-            corrected = _correction(trial)
-            ratio *= max(0.0, 1 - self._slack_noise / corrected) if corrected else 1.0
-            ratio = max(ratio, corrected / self._slack_tol)
-        ratio = max(ratio, self._surprise(trial))
-        if not ratio <= _ACCEPTED:
-            return ratio if math.isfinite(ratio) else math.inf, None
-        drift = problem.drift(point.t + h, trial.z)
-        error = chebyshev_error(point.z, trial.z, trial.rate0, self._rate_after(trial, drift), h) * _LOCAL
-        error = trial.contact.relax(error[:, None], h + self._settling)[:, 0]
-        local = problem.norm(trial.z, error) / allowed
-        if not math.isfinite(local):
-            return math.inf, None
-        return max(ratio, local), drift
-
-    def _allowed(self, trial: Trial) -> float:
-        """Return the error allowed in a step."""
-        norm, h = self._problem.norm, trial.h
-        speed = norm(trial.z, trial.star - self._point.z) / h
-        mean = self._length / self._elapsed if self._elapsed else speed
-        allowed = h * (self._atol + self._rtol * max(speed, _RESTING * mean))
-        allowed += _ROUNDING * norm(trial.z, trial.z)
-        return allowed
-
-    def _surprise(self, trial: Trial) -> float:
-        """Return how far the smallest slack of a free direction is from its linear course."""
         point = self._point
-        before, now = point.value(point.rank), trial.value(point.rank)
-        if point.approach is None or trial.rank != point.rank or not math.isfinite(before + now):
-            return 0.0
-        h0, earlier = point.approach
-        slope0, slope1 = (before - earlier) / h0, (now - before) / trial.h
-        bend = (slope1 - slope0) / (h0 + trial.h)
-        slope = slope0 + bend * h0
-        if bend <= 0 or not 0 < -slope < 2 * bend * trial.h:
-            return 0.0
-        lowest = slope**2 / (4 * bend)
-        return lowest / before
+        ratio = self._error.of_constraint(point, trial)
+        if ratio > ACCEPTED:
+            return ratio, None
+        drift = self._problem.drift(point.t + trial.h, trial.z)
+        rate = self._rate_after(trial, drift)
+        return max(ratio, self._error.of_motion(point, trial, rate)), drift
 
     def _rate_after(self, trial: Trial, drift: Vector) -> Vector:
         """Return the velocity at the end of a trial step."""
@@ -370,77 +293,69 @@ class AdaptiveIntegrator:
         force = self._point.history.followed_by(trial.pull).force(t)
         return drift + self._problem.push(t, trial.z, force)
 
-    def _adapt(self, h: float, ratio: float, *, cut: bool) -> None:
-        """Choose the next step; one that was cut short does not shrink it."""
-        ratio = max(ratio, 1e-4)
-        factor = _SAFETY * ratio**-_PROPORTIONAL * (self._last_ratio / ratio) ** _INTEGRAL
-        proposed = h * min(max(factor, _SHRINK), _GROW)
-        self._h = min(max(proposed, self._h) if cut else proposed, self._max_step)
-        self._last_ratio = ratio
-
     def _accept(self, trial: Trial, drift: Vector, changed: bool) -> Step:
-        point, problem = self._point, self._problem
-        t = point.t + trial.h
-        rate1 = self._rate_after(trial, drift)
-        history = self._next_history(trial)
-        k = len(trial.contact.slack)
-        after = Point(
-            t,
-            trial.z,
-            drift,
-            trial.contact,
-            history,
-            trial.rank,
-            trial.monitor,
-            trial.weight,
-            trial.scale,
-            slack=trial.slack,
-        )
-        if trial.rank == point.rank and math.isfinite(after.value(after.rank)):
-            if math.isfinite(point.value(point.rank)): after.approach = (trial.h, point.value(point.rank))
-        multiplier = history.multiplier(t, k)
+        point = self._point
+        slopes = self._slopes(trial, self._rate_after(trial, drift))
+        after = self._point_after(trial, drift)
+        multiplier = after.history.multiplier(after.t, len(after.slack))
         event = None
         if changed:
             known = replace(after, history=History() if trial.pull is None else History(trial.pull))
-            self._restart(after, trial.slack)
+            self._restart(after)
             if trial.complete and after.rank < trial.rank:
                 # The rates say that a direction leaves which the slacks say enters. Rates are wrong
                 # to first order in errors of the frame, slacks only to second order.
                 after = known
             if after.rank != point.rank:
-                event = Event(self._event_time(trial), point.rank, after.rank)
+                event = Event(event_time(point, trial), point.rank, after.rank)
                 self.events.append(event)
         self.statistics.steps += 1
-        self._length += problem.norm(trial.z, trial.z - point.z)
-        self._elapsed += trial.h
-        X = np.zeros((k, k)) if trial.pull is None else trial.pull.X
-        chord = (trial.z - point.z) * (1 / trial.h)
-        slopes = [chord + trial.contact.relax((rate - chord)[:, None], trial.h)[:, 0] for rate in (trial.rate0, rate1)]
-        step = Step(
+        self._error.advance(point, trial)
+        self._point = after
+        return Step(
             point.t,
-            t,
+            after.t,
             point.z,
             trial.z,
             *slopes,
             point.contact,
             trial.contact,
             trial.slack,
-            X,
+            np.zeros_like(trial.slack) if trial.pull is None else trial.pull.X,
             multiplier,
             trial.solution,
             event,
         )
-        self._point = after
-        return step
 
-    def _event_time(self, trial: Trial) -> float:
-        """Return when the event of a step was: at its end, or where a multiplier vanished in it."""
+    def _point_after(self, trial: Trial, drift: Vector) -> Point:
+        """Return the point at the end of a step without an event."""
         point = self._point
-        if trial.rank >= point.rank:
-            return point.t + trial.h
-        index = _changing(point.rank, trial)
-        before = point.value(index) * trial.scale / point.scale
-        return point.t + trial.h * before / (before - trial.value(index))
+        after = Point(
+            point.t + trial.h,
+            trial.z,
+            drift,
+            trial.contact,
+            trial.slack,
+            self._next_history(trial),
+            trial.rank,
+            trial.monitor,
+            trial.weight,
+            trial.scale,
+        )
+        smallest = point.value(point.rank)
+        if trial.rank == point.rank and math.isfinite(smallest):
+            after.earlier = trial.h, smallest
+        return after
+
+    def _slopes(self, trial: Trial, rate: Vector) -> tuple[Vector, Vector]:
+        """Return the velocities at both ends for dense output.
+
+        Of what decays within the step, the mean: a cubic cannot follow it.
+        """
+        h, relax = trial.h, trial.contact.relax
+        chord = (trial.z - self._point.z) * (1 / h)
+        first, last = (relax((v - chord)[:, None], h)[:, 0] for v in (trial.rate0, rate))
+        return chord + first, chord + last
 
     def _next_history(self, trial: Trial) -> History:
         """Return the history after a step."""
@@ -451,18 +366,19 @@ class AdaptiveIntegrator:
         expected = before.multiplier(pull.t, len(self._point.contact.slack))
         Q = trial.transport
         change = np.linalg.norm(pull.X - Q @ expected @ Q.T)
-        known = before.is_constant and before.since < self._point.t
-        jump = change > _JUMP * np.linalg.norm(pull.X) and not known
+        # A change between the means of two steps is no jump, but the beginning of a history.
+        begun = before.is_constant and before.since < self._point.t
+        jump = change > _JUMP * np.linalg.norm(pull.X) and not begun
         return History(pull) if jump else before.carried(Q).followed_by(pull)
 
-    def _restart(self, point: Point, slack: Array) -> None:
+    def _restart(self, point: Point) -> None:
         """Begin a new history at an event, with the multiplier that is right from now on."""
-        contact = point.contact
-        point.history, point.rank, point.approach = History(), 0, None
+        contact, slack = point.contact, point.slack
+        point.history, point.rank, point.earlier = History(), 0, None
         point.monitor = np.sort(np.concatenate([np.linalg.eigvalsh(slack), contact.beyond]))
         if not len(slack):
             return
-        point.scale = delay = max(0.5 * self._h, self._event_tol)
+        point.scale = delay = max(0.5 * self._size.wanted, self._event_tol)
         X, point.weight = instantaneous(contact, point.drift, slack, delay)
         if X.any():
             force = self._problem.combine(contact.columns, svec(X))
@@ -470,16 +386,6 @@ class AdaptiveIntegrator:
         point.monitor = inertia(slack, delay * point.weight * X, contact)
         held = point.monitor < -_ROUNDED * np.abs(point.monitor).max()
         point.rank = int(np.count_nonzero(held))
-
-
-def _correction(trial: Trial) -> float:
-    """Return by how much a trial step corrects the slack."""
-    return float(np.linalg.norm(trial.slack - trial.contact.slack, 2)) if len(trial.slack) else 0.0
-
-
-def _changing(rank: int, trial: Trial) -> int:
-    """Return the index of the first eigenvalue of the monitor that changes sign."""
-    return rank if trial.rank > rank else rank - 1
 
 
 class _Counted:

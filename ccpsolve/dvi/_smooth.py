@@ -75,6 +75,14 @@ class Contact(Protocol):
         """
         ...
 
+    def relax(self, displacements: Matrix, h: float) -> Matrix:
+        """Return the mean, over a time h up to here, of displacements while they decay.
+
+        Along a direction that decays at the rate λ, the factor is ``(1 − e^{−λh})/(λh)``; a
+        problem that is not stiff returns them as they are.
+        """
+        ...
+
     def differentiate(self, velocities: Matrix) -> Array:
         """Return ``svec(Uᵀ (∂A/∂z · v) U)`` for each column v, shape (n, columns)."""
         ...

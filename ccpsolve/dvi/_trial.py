@@ -14,7 +14,7 @@ extrapolation was.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -42,13 +42,13 @@ class Point:
     z: Vector
     drift: Vector
     contact: Contact
+    slack: Array
     history: History
     rank: int
     monitor: Array
     weight: float = 0.0
     scale: float = 1.0
-    approach: tuple[float, float] | None = None  # how long ago the smallest free slack was what
-    slack: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    earlier: tuple[float, float] | None = None  # how long ago, the smallest slack of a free one
 
     def value(self, index: int) -> float:
         """Return an eigenvalue of the monitor; infinity where none is known."""

@@ -1,0 +1,139 @@
+"""What error a step may have, what it has, and how long the next one is to be."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ccpsolve.dvi._chebyshev import chebyshev_error
+from ccpsolve.dvi._smooth import SmoothProblem, Vector
+from ccpsolve.dvi._trial import Point, Trial
+
+# A step is accepted up to this multiple of the error it is aimed at.
+ACCEPTED = 1.5
+# Controller of a step size for an error per unit time of order h²: proportional and integral part.
+_SAFETY, _PROPORTIONAL, _INTEGRAL = 0.9, 0.35, 0.15
+_SHRINK, _GROW = 0.2, 3.0
+# The embedded estimate is the error of a step with many stages. Half of it is the largest power of
+# two with which the total error of z' = z over [0, 2], where errors grow as fast as the path, is
+# within 3 times the tolerance (2.85; 1.24 for a turning state, 0.5 for a decaying one).
+_LOCAL = 0.5
+# A force extrapolated from the middles of two steps of length h to that of the next is wrong by
+# h²q″; corrected, what is left is the trapezoidal rule's h²/12 of it.
+_PREDICTION = 1 / 12
+# While the state rests, errors are measured against this fraction of its mean speed.
+_RESTING = 0.3
+# Relative size of rounding errors in states.
+_ROUNDING = 1e-14
+
+
+@dataclass
+class ErrorControl:
+    """The errors of steps relative to those allowed; see `AdaptiveIntegrator` for the parameters.
+
+    ``length`` and ``elapsed`` are those of the path so far.
+    """
+
+    problem: SmoothProblem
+    rtol: float
+    atol: float
+    slack_tol: float
+    slack_noise: float
+    settling: float
+    length: float = 0.0
+    elapsed: float = 0.0
+
+    def allowed(self, point: Point, trial: Trial) -> float:
+        """Return the error allowed in a step."""
+        norm, h = self.problem.norm, trial.h
+        speed = norm(trial.z, trial.star - point.z) / h
+        mean = self.length / self.elapsed if self.elapsed else speed
+        allowed = h * (self.atol + self.rtol * max(speed, _RESTING * mean))
+        return allowed + _ROUNDING * norm(trial.z, trial.z)
+
+    def of_constraint(self, point: Point, trial: Trial) -> float:
+        """Return the error that the correction tells of, over the allowed one."""
+        ratio = _PREDICTION * self.effect(trial) / self.allowed(point, trial)
+        if len(trial.slack):
+            corrected = correction(trial)
+            ratio *= max(0.0, 1 - self.slack_noise / corrected) if corrected else 1.0
+            ratio = max(ratio, corrected / self.slack_tol)
+        ratio = max(ratio, ACCEPTED * _excursion(point, trial))
+        return ratio if math.isfinite(ratio) else math.inf
+
+    def of_motion(self, point: Point, trial: Trial, rate: Vector) -> float:
+        """Return the embedded estimate over the allowed error; ``rate`` is the final velocity.
+
+        What decays is judged by its mean over the step and the settling time.
+        """
+        error = chebyshev_error(point.z, trial.z, trial.rate0, rate, trial.h)
+        left = trial.contact.relax(error[:, None], trial.h + self.settling)[:, 0]
+        ratio = _LOCAL * self.problem.norm(trial.z, left) / self.allowed(point, trial)
+        return ratio if math.isfinite(ratio) else math.inf
+
+    def effect(self, trial: Trial) -> float:
+        """Return by how much the complementarity problem has moved the state."""
+        return self.problem.norm(trial.z, trial.z - trial.star)
+
+    def advance(self, point: Point, trial: Trial) -> None:
+        """Take a step into account."""
+        self.length += self.problem.norm(trial.z, trial.z - point.z)
+        self.elapsed += trial.h
+
+
+class StepSize:
+    """A proportional–integral rule for the length of steps.
+
+    Parameters
+    ----------
+    first, smallest, largest : float
+    """
+
+    def __init__(self, first: float, smallest: float, largest: float) -> None:
+        self.smallest, self._largest = smallest, largest
+        self.wanted = min(first, largest)
+        self._last_ratio = 1.0
+
+    def next(self, remaining: float) -> float:
+        """Return the length of the next step; the last two are equal rather than one tiny."""
+        h = min(max(self.wanted, self.smallest), self._largest)
+        if h >= remaining:
+            return remaining
+        return min(h, 0.5 * remaining) if 2 * h > remaining else h
+
+    def accepted(self, h: float, ratio: float, *, cut: bool) -> None:
+        """Learn from an accepted step; one that was cut short does not shrink the next."""
+        ratio = max(ratio, 1e-4)
+        factor = _SAFETY * ratio**-_PROPORTIONAL * (self._last_ratio / ratio) ** _INTEGRAL
+        proposed = h * min(max(factor, _SHRINK), _GROW)
+        self.wanted = min(max(proposed, self.wanted) if cut else proposed, self._largest)
+        self._last_ratio = ratio
+
+    def rejected(self, h: float, ratio: float) -> None:
+        """Learn from a step with too large an error, or none at all (infinity)."""
+        self.wanted = h * (0.5 if math.isinf(ratio) else max(_SHRINK, _SAFETY * ratio**-0.5))
+
+
+def correction(trial: Trial) -> float:
+    """Return by how much a trial step corrects the slack."""
+    return float(np.linalg.norm(trial.slack - trial.contact.slack, 2)) if len(trial.slack) else 0.0
+
+
+def _excursion(point: Point, trial: Trial) -> float:
+    """Return how far the smallest slack of a free direction dips within a step, relative to it.
+
+    By the parabola through its values at the end of the last two steps and of this one: a step
+    must not leap over an excursion to the edge.
+    """
+    before, now = point.value(point.rank), trial.value(point.rank)
+    if point.earlier is None or trial.rank != point.rank or not math.isfinite(before + now):
+        return 0.0
+    ago, earlier = point.earlier
+    slope, secant = (before - earlier) / ago, (now - before) / trial.h
+    bend = (secant - slope) / (ago + trial.h)
+    slope += bend * ago
+    if not 0 < -slope < 2 * bend * trial.h:
+        return 0.0
+    return slope**2 / (4 * bend * before)

@@ -1,0 +1,114 @@
+"""Third derivatives along the critical directions, renewed no more often than the flow needs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ccpsolve import dvi, svec
+from flows._svec import scales
+from flows.objective import Objective
+
+Array = np.ndarray
+
+# The error of a flow's force that is due to the age of third derivatives may be this multiple of
+# what the flow may have of errors, relative to its velocity,
+_AGED = 1.0
+# and they may have changed by this fraction.
+_OLD = 0.1
+# Beyond this many held directions, a mixed derivative is renewed in every turn as well. Without it
+# the mixed ones, never renewed, cut steps to a third at four held directions.
+_FEW = 3
+
+
+class Third(NamedTuple):
+    """The columns ``𝒯`` at one point, in svec coordinates of a frame, and how fresh they are.
+
+    Attributes
+    ----------
+    columns : Tensor, shape (d, n)
+    since : float
+        When those along held directions were computed.
+    rank : int
+        How many held directions there were.
+    """
+
+    columns: Tensor
+    since: float
+    rank: int
+
+
+class Upkeep:
+    """Renews 𝒯 along the range of the multiplier, where its age matters.
+
+    Parameters
+    ----------
+    objective : Objective
+    accuracy : float
+        Error of the flow's velocity that may be due to the age of 𝒯, relative to it.
+    """
+
+    def __init__(self, objective: Objective, accuracy: float) -> None:
+        self._objective, self._accuracy = objective, accuracy
+        self._rate = np.inf  # relative change per unit of time, as last seen
+        self._turn = 0
+
+    def computed(self, w: Tensor, U: Tensor, t: float, rank: int) -> Third:
+        """Return all of 𝒯 for a frame U, shape (d, k)."""
+        k = U.shape[1]
+        if k == 0:
+            return Third(U, t, 0)
+        return Third(self._objective.third_pairs(w, U) * _like(scales(k), w), t, rank)
+
+    def renewed(
+        self, stale: Third, w: Tensor, U: Tensor, t: float, held: Array, share: float
+    ) -> Third:
+        """Return 𝒯 of an earlier point, given in the frame U, brought up to date.
+
+        Parameters
+        ----------
+        stale, w, U, t
+            What is known, and where it is wanted.
+        held : ndarray, shape (k, r)
+            Orthonormal basis of the range of the multiplier.
+        share : float
+            Size of the force ½𝒯[X] relative to the velocity of the flow.
+        """
+        rank, columns = held.shape[1], stale.columns
+        if rank == 0:
+            return stale._replace(rank=0)
+        aged = self._rate * (t - stale.since)
+        if rank <= stale.rank and aged < _OLD and aged * share <= _AGED * self._accuracy:
+            return stale
+        axes = np.linalg.qr(held, mode="complete")[0]
+        directions = np.stack([*axes.T[:rank], *self._mixed(axes, rank)], axis=1)
+        along = U @ _like(directions, w)
+        squares = np.stack([svec(np.outer(z, z)) for z in directions.T], axis=1)
+        fresh = self._objective.third(w, along, along)
+        change = fresh - columns @ _like(squares, w)
+        if rank <= stale.rank:
+            relative = float(change[:, :rank].norm() / fresh[:, :rank].norm())
+            self._rate = relative / (t - stale.since)
+        # The smallest change of 𝒯 that agrees with what was computed.
+        return Third(columns + change @ _like(np.linalg.pinv(squares), w), t, rank)
+
+    def _mixed(self, axes: Array, rank: int) -> list[Array]:
+        """Return directions between two axes, at least one of them held, in turns."""
+        if rank <= _FEW:
+            return []
+        pairs = [(i, j) for j in range(len(axes)) for i in range(min(j, rank))]
+        i, j = pairs[self._turn % len(pairs)]
+        self._turn += 1
+        return [(axes[:, i] + axes[:, j]) / np.sqrt(2)]
+
+
+def carried(third: Third, map_: Array) -> Third:
+    """Return 𝒯 in another frame ``U_new ≈ U map``, with ``map`` of shape (k_old, k_new)."""
+    return third._replace(columns=third.columns @ _like(dvi.congruence(map_), third.columns))
+
+
+def _like(x: Array, like: Tensor) -> Tensor:
+    return torch.as_tensor(x).to(like)
