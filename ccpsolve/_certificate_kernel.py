@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ccpsolve import _lapack
 from ccpsolve._certificate_bounds import equilibrate, error_bounds
-from ccpsolve._certificate_pair import split
+from ccpsolve._certificate_pair import RESIDUAL, split
 from ccpsolve._certificate_work import (
     POINTER,
     buffer_size,
@@ -70,6 +70,16 @@ def _restore_units(unit_alpha: float, unit_x: float, out: Array) -> None:
     out[7] *= unit_objective
     out[8] *= unit_objective
     out[9] *= unit_beta
+
+
+@jit(internal=True)
+def _restore_residual(unit_alpha: float, congruence: Array, residual: Array) -> None:
+    """Return svec(R) to the coordinates and the unit of α."""
+    at = 0
+    for i in range(congruence.shape[0]):
+        for j in range(i, congruence.shape[0]):
+            residual[at] *= unit_alpha / (congruence[i] * congruence[j])
+            at += 1
 
 
 @jit(internal=True)
@@ -249,6 +259,7 @@ def _certificate(
             eigh(spare, rows, values, work.scratch, integers)
         split(step, shrunk, rows, values)
         error_bounds(work, symmetric, lower, largest, out)
+        _restore_residual(unit_alpha, work.congruence, work.vectors[RESIDUAL])
         if not math.isfinite(out[4] + out[5]):  # overflow, of data spread over 1e±150
             _prove_nothing(symmetric, out)
     _restore_units(unit_alpha, unit_x, out)
@@ -276,7 +287,8 @@ def certificate_kernel(
         Whether there is an objective.
     buffer, integers : ndarray
         Float64 and int32 work arrays of the lengths `certificate_work_sizes` gives; nothing is
-        allocated.
+        allocated. Where the bounds are finite, vector `RESIDUAL` of the `Work` in the buffer holds
+        svec(R) of the certified pair.
     out : ndarray, shape (FIELDS,)
         The result.
     """

@@ -12,6 +12,9 @@ evaluated afresh in every iteration and rounding does not accumulate. Convergenc
 a solution, strictly complementary or not (the projection on the cone is strongly semismooth: Sun
 and Sun, doi:10.1287/moor.27.1.150.342); far away nothing is proved and the caller falls back.
 
+*Refinement* is one such step at a solution, with a residual that someone evaluated in twice the
+working precision: the rounding of G, which an ill-conditioned β magnifies in X, is then gone.
+
 The last step corrects X by less than the eigenvalues of Z, from a residual whose convergence is
 known from the step before: X + dX is the answer, without the projection and the residual that would
 confirm it. Where a factor of the right rank is at hand that step costs two triangular solves.
@@ -44,6 +47,7 @@ from ccpsolve._solver.workspace import (
     BETA,
     FACTOR,
     FACTOR_RANK,
+    IMAGE,
     MATRIX_FREE,
     NORM_ALPHA,
     NORM_BETA,
@@ -64,7 +68,7 @@ from ccpsolve._solver.workspace import (
     open_workspace,
 )
 
-__all__ = ["ROUNDING", "newton"]
+__all__ = ["ROUNDING", "newton", "refine"]
 
 Array = NDArray[np.float64]
 
@@ -78,6 +82,7 @@ _STAGNATED = 1e-13  # below this a residual that no longer halves is at its roun
 _SMALLEST_PART = 0.05  # of ‖α‖ for S and of ‖α‖/‖β‖ for X, in the choice of γ
 
 _INEXACT, _INEXACT_STEPS = 0.01, 8
+_REFINEMENT = 0.01  # accuracy of the system of a refinement
 _LARGEST_GAMMA = 10.0  # times 1/‖β‖; Z takes γ times the rounding of the slack, eps·‖β‖‖X‖
 
 
@@ -159,11 +164,33 @@ def _finish(beta: Array, r: int, gamma: float, residual: float, rate: float, ws:
     return True
 
 
-@exported(types.float64(types.int64, *WORKSPACE))
-def _newton(limit: int, buffer: Any, integers: Any, k: int) -> float:
+@inline
+def _refined(beta: Array, ws: Workspace) -> float:
+    """Correct TRIAL by one step with the residual in IMAGE, to BEST; return its relative size."""
+    trial, step = ws.vectors[TRIAL], ws.vectors[STEP]
+    r, gamma = _split_trial(ws)
+    copy(trial, ws.vectors[BEST])
+    copy(trial, ws.vectors[X])
+    copy(ws.vectors[IMAGE], step)
+    residual = norm(step) / (ws.scalars[NORM_BETA] * norm(trial) + ws.scalars[NORM_ALPHA])
+    if r == ws.spectra.shape[1]:
+        solved = _interior_trial(beta, ws)
+        if solved:
+            old_factor_trial(beta, r, gamma, ws)
+    else:
+        solved = r > 0 and boundary_trial(beta, r, gamma, _REFINEMENT, ws)
+    if solved:
+        copy(trial, ws.vectors[BEST])
+    return residual
+
+
+@exported(types.float64(types.int64, types.int64, *WORKSPACE))
+def _newton(limit: int, refines: int, buffer: Any, integers: Any, k: int) -> float:
     ws = open_workspace(buffer, integers, k)
     n = ws.vectors.shape[1]
     beta, trial = ws.operators[BETA].reshape(n, n), ws.vectors[TRIAL]
+    if refines != 0:
+        return _refined(beta, ws)
     goal = ROUNDING * math.sqrt(n)
     smallest, last, last_rank = np.inf, np.inf, -1
     iterations = 0
@@ -204,4 +231,13 @@ def newton(limit: int, ws: Workspace) -> float:
 
     Returns the smallest residual ‖G‖/(‖β‖‖X‖ + ‖α‖) met, inf if there was none.
     """
-    return _newton(limit, ws.buffer.ctypes, ws.integers.ctypes, ws.spectra.shape[1])
+    return _newton(limit, 0, ws.buffer.ctypes, ws.integers.ctypes, ws.spectra.shape[1])
+
+
+@inline
+def refine(ws: Workspace) -> float:
+    """Take one step from the solution in TRIAL with the residual in IMAGE; leave it in BEST.
+
+    Returns the residual's size relative to the data.
+    """
+    return _newton(0, 1, ws.buffer.ctypes, ws.integers.ctypes, ws.spectra.shape[1])

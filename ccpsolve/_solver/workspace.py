@@ -31,7 +31,7 @@ Array = NDArray[np.float64]
     TRIAL,  # point of a linear model, not yet projected
     TRIAL_SLACK,  # β[TRIAL] − α
     BEST,  # X of the smallest residual so far
-    CENTER,  # an earlier X
+    CENTER,  # an earlier X, not in svec coordinates during refinement
     STEP,  # right-hand side of a linear system, then its solution
     MIXED,  # D of a Newton system, on its pairs
     REMAINDER,  # conjugate gradients: residual,
@@ -61,8 +61,9 @@ ROWS, FRAME, LEFT, MIDDLE, RIGHT, SQUARES = range(6)
     MEAN_DIAGONAL,  # trace β / n
     MATRIX_FREE,  # 1 until conjugate gradients without a factor have failed once
     PIVOT_RATIO,  # of FACTOR, smallest over largest; 0 if β is not definite, −1 before it is known
+    ALPHA_UNIT,  # a of the equilibration
     SCALARS,
-) = range(10)
+) = range(11)
 
 # vectors of length k
 SCALE, VALUES, ROOTS, SPECTRA = range(4)
