@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ccpsolve import _lapack
 from ccpsolve._certificate_bounds import equilibrate, error_bounds
-from ccpsolve._certificate_pair import RESIDUAL, split
+from ccpsolve._certificate_pair import split
 from ccpsolve._certificate_work import (
     POINTER,
     buffer_size,
@@ -259,7 +259,7 @@ def _certificate(
             eigh(spare, rows, values, work.scratch, integers)
         split(step, shrunk, rows, values)
         error_bounds(work, symmetric, lower, largest, out)
-        _restore_residual(unit_alpha, work.congruence, work.vectors[RESIDUAL])
+        _restore_residual(unit_alpha, work.congruence, work.vectors[0])
         if not math.isfinite(out[4] + out[5]):  # overflow, of data spread over 1e±150
             _prove_nothing(symmetric, out)
     _restore_units(unit_alpha, unit_x, out)
@@ -287,8 +287,8 @@ def certificate_kernel(
         Whether there is an objective.
     buffer, integers : ndarray
         Float64 and int32 work arrays of the lengths `certificate_work_sizes` gives; nothing is
-        allocated. Where the bounds are finite, vector `RESIDUAL` of the `Work` in the buffer holds
-        svec(R) of the certified pair.
+        allocated. Where the bounds are finite, the buffer then begins with svec(R) of the certified
+        pair.
     out : ndarray, shape (FIELDS,)
         The result.
     """

@@ -17,12 +17,9 @@ from ccpsolve._certificate_work import norm
 from ccpsolve._compensated import add_svec, gram, operator_residual
 from ccpsolve._numba import jit
 
-__all__ = ["RESIDUAL", "evaluate_image", "refine_slack", "split", "subtract_slack"]
+__all__ = ["evaluate_image", "refine_slack", "split", "subtract_slack"]
 
 Array = NDArray[np.float64]
-
-RESIDUAL = 0
-"""Vector in which `subtract_slack` leaves svec(R)."""
 
 
 @jit(internal=True)

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccpsolve._certificate_kernel import FIELDS, certificate_kernel
-from ccpsolve._certificate_pair import RESIDUAL
-from ccpsolve._certificate_work import carve, certificate_work_sizes
+from ccpsolve._certificate_work import certificate_work_sizes
 from ccpsolve._numba import jit
 from ccpsolve._solver.driver import COLD, NEWTON, REFINED, ROUTES, WARM, solve_kernel
 from ccpsolve._solver.svec_kernels import copy, norm, pack, slack, unpack
@@ -127,7 +126,7 @@ def _solve_and_certify(
     good = _GOOD * norm(kept)
     if report[1] != NEWTON or not 0.0 < good < bound < np.inf:
         return
-    copy(carve(X.shape[0], work).vectors[RESIDUAL], ws.vectors[IMAGE])
+    copy(work[: kept.shape[0]], ws.vectors[IMAGE])
     solve_kernel(alpha, beta, symmetric, REFINED, X, ws)
     certificate_kernel(alpha, beta, symmetric, X, work, ws.integers, certificate)
     if certificate[_ERROR_BOUND] < bound:
