@@ -165,23 +165,13 @@ def _finish(beta: Array, r: int, gamma: float, residual: float, rate: float, ws:
 
 
 @inline
-def _refined(beta: Array, ws: Workspace) -> float:
-    """Correct TRIAL by one step with the residual in IMAGE, to BEST; return its relative size."""
+def _take_residual(ws: Workspace) -> float:
+    """Make TRIAL the current X and BEST, and IMAGE its residual; return the relative size."""
     trial, step = ws.vectors[TRIAL], ws.vectors[STEP]
-    r, gamma = _split_trial(ws)
-    copy(trial, ws.vectors[BEST])
     copy(trial, ws.vectors[X])
+    copy(trial, ws.vectors[BEST])
     copy(ws.vectors[IMAGE], step)
-    residual = norm(step) / (ws.scalars[NORM_BETA] * norm(trial) + ws.scalars[NORM_ALPHA])
-    if r == ws.spectra.shape[1]:
-        solved = _interior_trial(beta, ws)
-        if solved:
-            old_factor_trial(beta, r, gamma, ws)
-    else:
-        solved = r > 0 and boundary_trial(beta, r, gamma, _REFINEMENT, ws)
-    if solved:
-        copy(trial, ws.vectors[BEST])
-    return residual
+    return norm(step) / (ws.scalars[NORM_BETA] * norm(trial) + ws.scalars[NORM_ALPHA])
 
 
 @exported(types.float64(types.int64, types.int64, *WORKSPACE))
@@ -189,36 +179,42 @@ def _newton(limit: int, refines: int, buffer: Any, integers: Any, k: int) -> flo
     ws = open_workspace(buffer, integers, k)
     n = ws.vectors.shape[1]
     beta, trial = ws.operators[BETA].reshape(n, n), ws.vectors[TRIAL]
-    if refines != 0:
-        return _refined(beta, ws)
     goal = ROUNDING * math.sqrt(n)
     smallest, last, last_rank = np.inf, np.inf, -1
     iterations = 0
     while True:
         r, gamma = _split_trial(ws)
-        residual = _residual(beta, ws)
-        if residual < smallest:
-            smallest = residual
-            copy(ws.vectors[X], ws.vectors[BEST])
-        stagnated = smallest < _STAGNATED and residual > 0.5 * last
-        if smallest < _GOAL or stagnated or iterations == limit or not residual < np.inf:
-            return smallest
-        same_face = r == last_rank and r > 0 and residual == smallest
-        if same_face and _finish(beta, r, gamma, residual, residual / last, ws):
-            return min(residual, _GOAL)
-        if smallest < goal:
-            return smallest
-        last, last_rank = residual, r
+        if refines != 0:
+            smallest, accuracy = _take_residual(ws), _REFINEMENT
+        else:
+            residual = _residual(beta, ws)
+            if residual < smallest:
+                smallest = residual
+                copy(ws.vectors[X], ws.vectors[BEST])
+            stagnated = smallest < _STAGNATED and residual > 0.5 * last
+            if smallest < _GOAL or stagnated or iterations == limit or not residual < np.inf:
+                return smallest
+            same_face = r == last_rank and r > 0 and residual == smallest
+            if same_face and _finish(beta, r, gamma, residual, residual / last, ws):
+                return min(residual, _GOAL)
+            if smallest < goal:
+                return smallest
+            last, last_rank = residual, r
+            accuracy = min(_INEXACT, math.sqrt(residual)) if iterations < _INEXACT_STEPS else 0.0
         if r == k:
             solved = _interior_trial(beta, ws)
+            if solved and refines != 0:
+                old_factor_trial(beta, r, gamma, ws)
         elif r > 0:
-            accuracy = min(_INEXACT, math.sqrt(residual)) if iterations < _INEXACT_STEPS else 0.0
             solved = boundary_trial(beta, r, gamma, accuracy, ws)
         else:
-            solved = True
+            solved = refines == 0
             for i in range(n):
                 trial[i] = 0.0
         if not solved:
+            return smallest
+        if refines != 0:
+            copy(trial, ws.vectors[BEST])
             return smallest
         slack(beta, trial, ws.vectors[TARGET], ws.vectors[TRIAL_SLACK])
         iterations += 1

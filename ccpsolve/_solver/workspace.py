@@ -84,7 +84,7 @@ class Workspace(NamedTuple):
     buffer: Array  # the allocation that all but the integers are cut from
 
 
-@jit
+@jit(internal=True)
 def workspace_size(k: int) -> int:
     """Length of the float64 buffer that :func:`make_workspace` cuts up."""
     n = k * (k + 1) // 2
@@ -92,13 +92,13 @@ def workspace_size(k: int) -> int:
     return fixed + eigh_workspace_sizes(k)[0]
 
 
-@jit
+@jit(internal=True)
 def integer_size(k: int) -> int:
     """Length of the int32 buffer of a workspace: LAPACK's, and the pivots of an n×n matrix."""
     return eigh_workspace_sizes(k)[1] + k * (k + 1) // 2
 
 
-@jit
+@jit(internal=True)
 def make_workspace(buffer: Array, integers: NDArray[np.int32], k: int) -> Workspace:
     """Cut a buffer of `workspace_size` numbers into the arrays of a workspace."""
     n = k * (k + 1) // 2
