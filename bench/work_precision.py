@@ -13,8 +13,13 @@ alone, takes CPU time on that network.
 * ``warm``: the same residual, from the vectors of the last step.
 * ``economical``: the residual 1e-3, from the vectors of the last step.
 
-All three compute all pairs of third derivatives at every step. Every run is a file under ``--out``;
-one that is there with the same settings is not run again.
+All three compute all pairs of third derivatives at every step.
+
+* ``ours``: the adaptive integrator;
+* ``differences``: the same, with second and third derivatives by differences of gradients, so that
+  the bill is their number.
+
+Every run is a file under ``--out``; one that is there with the same settings is not run again.
 """
 
 from __future__ import annotations
@@ -65,7 +70,7 @@ CLOSED = ("disc", "rotating")
 
 @dataclass(frozen=True)
 class Scheme:
-    """A way to follow a flow: a kind of Euler's scheme by its substeps, or ours by its rtol."""
+    """A way to follow a flow: a kind of Euler's scheme by its substeps, or of ours by its rtol."""
 
     kind: str
     parameter: float
@@ -85,7 +90,7 @@ def schemes(closed: bool) -> Iterator[Scheme]:
     yield Scheme("fine", _FINE["max_step"])
     yield from (Scheme("economical", substeps) for substeps in SUBSTEPS)
     yield from (Scheme("strict", 4), Scheme("warm", 4))
-    yield from (Scheme("ours", rtol) for rtol in RTOLS)
+    yield from (Scheme(kind, rtol) for kind in ("ours", "differences") for rtol in RTOLS)
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,9 @@ class Network:
         objective, method = self.objective, self.cell.optimizer()
         if scheme.kind == "fine":
             return AdaptiveCentral(objective, method, self.start, **_FINE)
-        if scheme.kind == "ours":
+        if scheme.kind == "differences":
+            objective = self.cell.objective(dtype=torch.float64, derivatives="differences")
+        if scheme.kind in ("ours", "differences"):
             return AdaptiveCentral(objective, method, self.start, rtol=scheme.parameter)
         return Central(
             objective,
@@ -160,9 +167,9 @@ def prices_of(objective: flows.Objective) -> dict[str, float]:
 def run_network(name: str, scheme: Scheme, folder: Path) -> dict[str, Any]:
     """Follow the flow of a network, and return its path and what it cost."""
     problem = network(name, folder)
-    objective = problem.objective
-    before, started = objective.counts, time.process_time()
     flow = problem.flow(scheme)
+    objective = flow.objective
+    before, started = objective.counts, time.process_time()
     held, path = 0, [flow.w]
     for _ in range(UNITS):
         if isinstance(flow, Central):

@@ -22,6 +22,7 @@ _LABELS = {
     "economical": ("Euler, economical", "o", "#4d4d4d"),
     "euler": ("Euler, economical", "o", "#4d4d4d"),
     "ours": ("adaptive", "^", "#2166ac"),
+    "differences": ("adaptive, by differences", "v", "#67a9cf"),
 }
 
 
@@ -106,43 +107,55 @@ exact solution); Euler's scheme converges to it with first order. Bill: gradient
 a column of second or third derivatives counted as many as it takes CPU time when it is asked for
 alone. *Strict*: a spectrum from scratch to the residual 1e-7 and all pairs of third derivatives at
 each of four steps per unit of time; *warm*: the same from the vectors of the last step;
-*economical*: the same to the residual 1e-3. *Adaptive*: `AdaptiveCentral` at several `rtol`. On
+*economical*: the same to the residual 1e-3. *Adaptive*: `AdaptiveCentral` at several `rtol`;
+*differences*: the same with `derivatives="differences"`, where the gradients are all there is. On
 problems in closed form the drift counts one and a look at the constraint one.
 """
 
 
 def _summary(results: dict[str, list[Result]]) -> list[str]:
-    """Return the table of bills at the error of Euler's scheme with four steps."""
+    """Return the tables of bills at the error of Euler's scheme with four steps."""
     lines = [
         "## At the error of Euler's scheme with four steps per unit of time",
         "",
-        "| problem | weights | directions | error | strict | warm | economical | adaptive | rtol | "
-        "fewer than strict | than warm | than economical | CPU time, strict / adaptive |",
-        "| --- |" + " --: |" * 12,
+        "| problem | weights | directions | error | strict | warm | economical |",
+        "| --- |" + " --: |" * 6,
     ]
-    for name, runs in results.items():
-        kinds = {
-            kind: next((r for r in runs if r.kind == kind and r.parameter == _REFERENCE), None)
-            for kind in _BASELINES
-        }
-        economical = kinds["economical"] or kinds["euler"]
-        if economical is None:
-            continue
-        ours = [r for r in runs if r.kind == "ours"]
-        bill, seconds, rtol = at_error(ours, economical.error)
-        row = [
-            name,
-            f"{economical.weights:,}",
-            str(economical.held or ""),
-            f"{economical.error:.1e}",
-        ]
-        baselines = (kinds["strict"], kinds["warm"], economical)
-        row += ["" if r is None else f"{r.bill:.3g}" for r in baselines]
-        row += [f"{bill:.3g}", f"{rtol:.1g}"]
-        row += ["" if r is None else f"{r.bill / bill:.1f}" for r in baselines]
-        row.append(f"{(kinds['strict'] or economical).seconds / seconds:.1f}")
-        lines.append("| " + " | ".join(row).replace("nan", "not reached") + " |")
+    references = {name: _references(runs) for name, runs in results.items()}
+    for name, kinds in references.items():
+        economical = kinds["economical"]
+        bills = ["" if r is None else f"{r.bill:.3g}" for r in kinds.values()]
+        row = [f"{economical.weights:,}", str(economical.held or ""), f"{economical.error:.1e}"]
+        lines.append("| " + " | ".join([name, *row, *bills]) + " |")
+    lines += [
+        "",
+        "| problem | scheme | bill | rtol | fewer than strict | than warm | than economical | "
+        "CPU time, strict / this |",
+        "| --- | --- |" + " --: |" * 6,
+    ]
+    for kind in ("ours", "differences"):
+        for name, kinds in references.items():
+            ours = [r for r in results[name] if r.kind == kind]
+            if ours:
+                lines.append(_comparison(name, kind, ours, kinds))
     return lines
+
+
+def _references(runs: list[Result]) -> dict[str, Result | None]:
+    """Return Euler's schemes with four steps, by kind."""
+    found = {r.kind: r for r in runs if r.kind in _BASELINES and r.parameter == _REFERENCE}
+    kinds = {kind: found.get(kind) for kind in ("strict", "warm")}
+    return {**kinds, "economical": found.get("economical", found.get("euler"))}
+
+
+def _comparison(name: str, kind: str, ours: list[Result], kinds: dict[str, Result | None]) -> str:
+    """Return a row: what a scheme of ours costs at the error of Euler's."""
+    economical = kinds["economical"]
+    bill, seconds, rtol = at_error(ours, economical.error)
+    row = [name, _LABELS[kind][0], f"{bill:.3g}", f"{rtol:.1g}"]
+    row += ["" if r is None else f"{r.bill / bill:.1f}" for r in kinds.values()]
+    row.append(f"{(kinds['strict'] or economical).seconds / seconds:.1f}")
+    return "| " + " | ".join(row).replace("nan", "not reached") + " |"
 
 
 def _runs(results: dict[str, list[Result]]) -> list[str]:
@@ -158,7 +171,9 @@ def _runs(results: dict[str, list[Result]]) -> list[str]:
             if r.kind == "fine":
                 continue
             scheme = f"{_LABELS[r.kind][0]}, " + (
-                f"rtol {r.parameter:g}" if r.kind == "ours" else f"{r.parameter:g} steps"
+                f"rtol {r.parameter:g}"
+                if r.kind in ("ours", "differences")
+                else f"{r.parameter:g} steps"
             )
             lines.append(f"| {name} | {scheme} | {r.error:.1e} | {r.bill:.3g} | {r.seconds:.2f} |")
     return lines

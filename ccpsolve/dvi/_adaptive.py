@@ -42,7 +42,7 @@ class AdaptiveIntegrator:
 
     Parameters
     ----------
-    problem : SmoothProblem
+    problem : SmoothProblem or SteppedProblem
     t0, z0
         Where to start. A state with a negative slack is first moved to the constraint.
     rtol, atol : float
@@ -93,7 +93,8 @@ class AdaptiveIntegrator:
         self.events: list[Event] = []
         self._problem = _Counted(problem, self.statistics)
         self._error = ErrorControl(self._problem, rtol, atol, slack_tol, slack_noise, settling)
-        self._size = StepSize(first_step, min_step, max_step)
+        self._t0, self._unit = t0, getattr(problem, "unit", 0.0)
+        self._size = StepSize(first_step, min_step, max_step, self._unit)
         self._event_tol, self._event_slack = event_tol, event_slack
         self._point = self._begin(t0, z0, infeasible)
 
@@ -123,7 +124,7 @@ class AdaptiveIntegrator:
         size, first, floor = self._size, True, math.inf
         while True:
             point = self._point
-            h = size.next(t_end - point.t)
+            h = size.next(t_end - point.t, point.t - self._t0)
             trial = self._attempt(h, h)
             located = False
             if trial is not None and trial.rank != point.rank:
@@ -279,7 +280,7 @@ class AdaptiveIntegrator:
             return math.inf, None
         point = self._point
         ratio = self._error.of_constraint(point, trial)
-        if ratio > ACCEPTED:
+        if ratio > ACCEPTED or self._unit:
             return ratio, None
         drift = self._problem.drift(point.t + trial.h, trial.z)
         rate = self._rate_after(trial, drift)
@@ -394,6 +395,7 @@ class _Counted:
     def __init__(self, problem: SmoothProblem, statistics: Statistics) -> None:
         self._problem, self._statistics = problem, statistics
         self.push, self.combine, self.norm = problem.push, problem.combine, problem.norm
+        self.advance = getattr(problem, "advance", None)
 
     def drift(self, t: float, z: Vector) -> Vector:
         self._statistics.drifts += 1

@@ -89,16 +89,21 @@ class StepSize:
     Parameters
     ----------
     first, smallest, largest : float
+    unit : float
+        Longer steps end on multiples of it, if it is not 0.
     """
 
-    def __init__(self, first: float, smallest: float, largest: float) -> None:
-        self.smallest, self._largest = smallest, largest
+    def __init__(self, first: float, smallest: float, largest: float, unit: float) -> None:
+        self.smallest, self._largest, self._unit = smallest, largest, unit
         self.wanted = min(first, largest)
         self._last_ratio = 1.0
 
-    def next(self, remaining: float) -> float:
+    def next(self, remaining: float, gone: float) -> float:
         """Return the length of the next step; the last two are equal rather than one tiny."""
         h = min(max(self.wanted, self.smallest), self._largest)
+        if 0 < self._unit < h:
+            units = math.floor((gone + h) / self._unit * (1 + _ROUNDING))
+            h = self._unit * units - gone
         if h >= remaining:
             return remaining
         return min(h, 0.5 * remaining) if 2 * h > remaining else h
