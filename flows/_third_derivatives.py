@@ -17,8 +17,10 @@ Array = np.ndarray
 # The error of a flow's force that is due to the age of third derivatives may be this multiple of
 # what the flow may have of errors, relative to its velocity,
 _AGED = 1.0
-# and they may have changed by this fraction.
+# and they may have changed by this fraction,
 _OLD = 0.1
+# of which this much is assumed of the last interval, even if they were found not to change.
+_LEAST = 0.01
 # Beyond this many held directions, a mixed derivative is renewed in every turn as well. Without it
 # the mixed ones, never renewed, cut steps to a third at four held directions.
 _FEW = 3
@@ -89,9 +91,9 @@ class Upkeep:
         squares = np.stack([svec(np.outer(z, z)) for z in directions.T], axis=1)
         fresh = self._objective.third(w, along, along)
         change = fresh - columns @ _like(squares, w)
-        if rank <= stale.rank:
+        if rank <= stale.rank and t > stale.since:
             relative = float(change[:, :rank].norm() / fresh[:, :rank].norm())
-            self._rate = relative / (t - stale.since)
+            self._rate = max(relative, _LEAST) / (t - stale.since)
         # The smallest change of 𝒯 that agrees with what was computed.
         return Third(columns + change @ _like(np.linalg.pinv(squares), w), t, rank)
 
