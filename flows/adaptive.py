@@ -40,7 +40,7 @@ _INFEASIBLE = 0.01
 # Errors that the loss pulls back are judged by their mean over a step and this time.
 _SETTLING = 2.0
 # Error of eigenvalues relative to rtol.
-_EIGENVALUE = 1.0
+_EIGENVALUE = 0.5
 
 
 def require_rtol(rtol: object) -> None:
