@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ccpsolve.stationary._coupling import Coupling
 from ccpsolve.stationary._lanczos_bound import (
     EigenvalueBound,
     deflated_bound,
@@ -14,7 +16,6 @@ from ccpsolve.stationary._lanczos_bound import (
 )
 from ccpsolve.stationary._problem import StationaryProblem
 from ccpsolve.stationary._semidefinite import is_feasible, smallest_feasible_scale
-from ccpsolve.stationary._span import weighted_gram
 
 __all__ = [
     "Certificate",
@@ -28,8 +29,8 @@ Array = NDArray[np.float64]
 
 # tried before an eigenvalue computation
 _TINY_SCALINGS = (1.0, 1 + 1e-13, 1 + 1e-11, 1 + 1e-10, 1 + 1e-9)
-_CANCELLATION = 1e-14
-_DEPENDENT = 1e-12  # Gram eigenvalues below this, relative to the largest, count as zero
+_LIFT = 1.0  # more than this the span may not add to λ_max on the complement, when eliminated
+_BISECTIONS = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,22 +201,31 @@ def certify_with_probability(
     p = positive(problem, p, tol)
     if basis is None or products is None:
         basis, products = E, problem.hessian.apply(E)
-    root = np.sqrt(p)
-    inner, residual = _coupling(p, basis, products)
+    coupling = Coupling(p, basis, products)
+    eliminated = np.inf
     if complement is None:
-        Q = basis @ _orthonormalising(p, basis)
-        Q *= root[:, None]
+        eliminated = _allowed(problem, p, dual, tol)
+        if coupling.lift(eliminated) > _LIFT:
+            eliminated = np.inf
+        target = eliminated
+        if not np.isfinite(eliminated):
+            target = max(_target(problem, p, dual, tol, coupling), comfortable)
+        Q = coupling.orthonormal()
         complement = largest_eigenvalue_bound(
-            lambda v: problem.hessian.apply((v / root)[:, None])[:, 0] / root,
+            lambda v: coupling.apply(problem.hessian, v, eliminated),
             problem.d,
             failure_probability=failure_probability,
             rng=rng,
             max_steps=max_steps,
-            target=max(_target(problem, p, dual, tol, inner, residual), comfortable),
+            target=target,
             deflate=Q if Q.shape[1] else None,
             keep=keep,
         )
-    sharpness = max(deflated_bound(inner, residual, complement.value), 0.0)
+        del Q
+        complement = coupling.undeflated(complement, eliminated)
+    sharpness = max(deflated_bound(coupling.inner, coupling.residual, complement.value), 0.0)
+    if complement.value <= eliminated < np.inf:
+        sharpness = min(sharpness, eliminated)
     feasible = np.maximum(sharpness / 2 * p, problem.c)
     primal = problem.primal_value(feasible)
     return Certificate(
@@ -238,42 +248,36 @@ def positive(problem: StationaryProblem, p: Array, tol: float) -> Array:
     return np.where(p < 0.5 * floor, floor, p)  # a second call changes nothing
 
 
-def _orthonormalising(p: Array, basis: Array) -> Array:
-    """T with (VT)ᵀP(VT) = I and range(VT) = range(V)."""
-    gram = weighted_gram(basis, p)
-    weights, axes = np.linalg.eigh(gram) if gram.size else (np.zeros(0), gram)
-    kept = weights > _DEPENDENT * weights.max(initial=0.0)
-    return axes[:, kept] / np.sqrt(weights[kept])
-
-
-def _coupling(p: Array, basis: Array, products: Array) -> tuple[Array, Array]:
-    """QᵀAQ, and the Gram matrix of the residual (I − QQᵀ)AQ, for Q = orth(P^{1/2}V)."""
-    transform = _orthonormalising(p, basis)
-    inner = transform.T @ (basis.T @ products) @ transform
-    inner = (inner + inner.T) / 2
-    image = transform.T @ weighted_gram(products, 1 / p) @ transform
-    # ‖AQ‖² − ‖QᵀAQ‖² by difference needs no further vectors; its rounding is added back
-    residual = image - inner @ inner
-    residual += _CANCELLATION * float(np.trace(image)) * np.eye(len(inner))
-    return inner, (residual + residual.T) / 2
-
-
 def _target(
-    problem: StationaryProblem, p: Array, dual: float, tol: float, inner: Array, residual: Array
+    problem: StationaryProblem, p: Array, dual: float, tol: float, coupling: Coupling
 ) -> float:
     """Return the bound on the complement that suffices for the tolerance, −inf if none does."""
 
     def reached(complement: float) -> float:
-        sharpness = deflated_bound(inner, residual, complement)
-        scaled = np.maximum(max(sharpness, 0.0) / 2 * p, problem.c)
-        return relative_gap(problem.primal_value(scaled), dual)
+        sharpness = deflated_bound(coupling.inner, coupling.residual, complement)
+        return _gap(problem, p, dual, sharpness)
 
-    low, high = 0.0, 2 * (1 + tol)
-    if reached(high) <= tol:
+    return _largest(reached, 0.0, 2 * (1 + tol), tol)
+
+
+def _allowed(problem: StationaryProblem, p: Array, dual: float, tol: float) -> float:
+    """Return the largest λ_max that the tolerance allows, up to 4; −inf if none does."""
+    return _largest(lambda sharpness: _gap(problem, p, dual, sharpness), 0.0, 4.0, tol)
+
+
+def _gap(problem: StationaryProblem, p: Array, dual: float, sharpness: float) -> float:
+    """Relative gap if λ_max(P⁻¹H) ≤ sharpness."""
+    scaled = np.maximum(max(sharpness, 0.0) / 2 * p, problem.c)
+    return relative_gap(problem.primal_value(scaled), dual)
+
+
+def _largest(gap: Callable[[float], float], low: float, high: float, tol: float) -> float:
+    """Return the largest argument of an increasing gap with gap ≤ tol, −inf if there is none."""
+    if gap(high) <= tol:
         return high
-    if reached(low) > tol:
+    if gap(low) > tol:
         return -np.inf
-    for _ in range(12):
+    for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        low, high = (middle, high) if reached(middle) <= tol else (low, middle)
+        low, high = (middle, high) if gap(middle) <= tol else (low, middle)
     return low

@@ -75,7 +75,8 @@ def close(certifier: Certifier, span: Span, p: Array, steps: int, extra: int) ->
     if certifier.done or bound is None or bound.steps == 0:
         return
     del certificate
-    bound = _join(span, p, bound)
+    span.extend(bound.vectors, bound.products)
+    bound = bound.without_vectors()
     _complete(certifier, span, p, E, dual, bound, extra)
     if span.capacity < capacity:
         span.resize(capacity)
@@ -114,17 +115,3 @@ def _to_ritz_vectors(span: Span, p: Array, *, few: bool) -> None:
     span.keep(ritz.T, gram)
     if few:
         span.resize(span.columns)
-
-
-def _join(span: Span, p: Array, bound: EigenvalueBound) -> EigenvalueBound:
-    """Add Lanczos vectors: their products are known up to what the deflation took away.
-
-    Returns the bound without them.
-    """
-    root = np.sqrt(p)[:, None]
-    vectors = bound.vectors / root
-    products = root * bound.products
-    products += p[:, None] * (span.V @ (span.W.T @ vectors))
-    bound = bound.without_vectors()
-    span.extend(vectors, products)
-    return bound
