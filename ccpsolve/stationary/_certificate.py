@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccpsolve.stationary._coupling import Coupling
+from ccpsolve.stationary._image import ASSUMED_LOWEST, image_form
 from ccpsolve.stationary._lanczos_bound import (
     EigenvalueBound,
     deflated_bound,
@@ -158,6 +159,7 @@ def certify_with_probability(
     basis: Array | None = None,
     products: Array | None = None,
     dual: float | None = None,
+    origin: Array | None = None,
     keep: int = 1,
     comfortable: float = -np.inf,
     complement: EigenvalueBound | None = None,
@@ -183,6 +185,9 @@ def certify_with_probability(
         Columns V that nearly span the critical directions, and H·V. Default: ``E``, at r products.
     dual : float, optional
         Value of E, where E is dual feasible and HE known already. Default: `dual_point`.
+    origin : ndarray, shape (k, r), optional
+        C with E = ½P⁻¹HVC and p_i² ≥ ½‖(HVC)_i‖², V = ``basis``: E is dual feasible, and its value
+        is bounded by the same Lanczos run, without a product (`image_form`).
     keep : int
         Lanczos vectors that ``bound`` returns.
     comfortable : float
@@ -196,7 +201,16 @@ def certify_with_probability(
     Certificate
         With the failure probability given.
     """
-    if dual is None:
+    def image_dual(lowest: float) -> float:
+        assert basis is not None
+        assert products is not None
+        assert origin is not None
+        form = image_form(p, basis, products, origin, lowest)
+        return problem.dual_value_from(E, form)
+
+    if origin is not None:
+        dual = image_dual(ASSUMED_LOWEST if complement is None else complement.lowest)
+    elif dual is None:
         E, dual = dual_point(problem, E)
     p = positive(problem, p, tol)
     if basis is None or products is None:
@@ -214,7 +228,7 @@ def certify_with_probability(
         complement = largest_eigenvalue_bound(
             lambda v: coupling.apply(problem.hessian, v, eliminated),
             problem.d,
-            failure_probability=failure_probability,
+            failure_probability=failure_probability / (1 if origin is None else 2),
             rng=rng,
             max_steps=max_steps,
             target=target,
@@ -223,6 +237,8 @@ def certify_with_probability(
         )
         del Q
         complement = coupling.undeflated(complement, eliminated)
+        if origin is not None:
+            dual = image_dual(complement.lowest)
     sharpness = max(deflated_bound(coupling.inner, coupling.residual, complement.value), 0.0)
     if complement.value <= eliminated < np.inf:
         sharpness = min(sharpness, eliminated)

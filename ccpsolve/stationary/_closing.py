@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ccpsolve.stationary._certificate import positive
 from ccpsolve.stationary._certifier import Certifier
 from ccpsolve.stationary._expansion import open_combinations, residual_block
+from ccpsolve.stationary._image import image, image_value
 from ccpsolve.stationary._lanczos_bound import EigenvalueBound
 from ccpsolve.stationary._span import Span
 
@@ -53,18 +54,15 @@ def close(certifier: Certifier, span: Span, p: Array, steps: int, extra: int) ->
     """
     problem, tol = span.problem, certifier.tol
     p = positive(problem, p, tol)
-    C, dual = span.dual_point()
-    E = span.V @ C
-    nothing = 2 * float(problem.c.sum())
-    if dual < nothing:
-        E, dual = E[:, :0], nothing
     large = problem.d > LARGE
     capacity = span.capacity
     _to_ritz_vectors(span, p, few=large)
+    E, dual, origin = _dual_candidate(span, p)
     certificate = certifier.certify(
         p,
         E,
         dual=dual,
+        origin=origin,
         basis=span.V,
         products=span.W,
         max_steps=steps,
@@ -74,6 +72,7 @@ def close(certifier: Certifier, span: Span, p: Array, steps: int, extra: int) ->
     bound = certificate.bound
     if certifier.done or bound is None or bound.steps == 0:
         return
+    dual = certificate.dual
     del certificate
     span.extend(bound.vectors, bound.products)
     bound = bound.without_vectors()
@@ -104,6 +103,18 @@ def _complete(
         _logger.debug("closing: %d columns, complement %.4g", added, bound.value)
         if not added:
             return
+
+
+def _dual_candidate(span: Span, p: Array) -> tuple[Array, float, Array | None]:
+    """Return E or its image or nothing, the value, and what the image is of."""
+    C, dual = span.dual_point()
+    nothing = 2 * float(span.problem.c.sum())
+    of_image = image_value(span, p)
+    if of_image > max(dual, nothing):
+        return image(p, span.W, span.C), of_image, span.C
+    if dual < nothing:
+        return span.V[:, :0], nothing, None
+    return span.V @ C, dual, None
 
 
 def _to_ritz_vectors(span: Span, p: Array, *, few: bool) -> None:

@@ -84,7 +84,8 @@ class Coupling:
     def undeflated(self, bound: EigenvalueBound, x: float) -> EigenvalueBound:
         """Turn vectors of a Lanczos run with `apply` on the complement into columns Y and HY.
 
-        The products are known up to what deflation took away and elimination put in.
+        The products are known up to what deflation took away and elimination put in. ``lowest``
+        becomes a bound on B.
         """
         root = self._root[:, None]
         vectors = bound.vectors / root
@@ -96,7 +97,9 @@ class Coupling:
             # of which the part in Q had been taken away
             inside = inside + self._rotated(put_in)
         products += self._p[:, None] * (self._basis @ (self._T @ inside))
-        return replace(bound, vectors=vectors, products=products)
+        # B alone lies below the sum that was bounded by at most the lift
+        lowest = bound.lowest - self.lift(x) if np.isfinite(x) else bound.lowest
+        return replace(bound, vectors=vectors, products=products, lowest=lowest)
 
     def _components(self, vectors: Array) -> Array:
         """QᵀA P^{1/2}·vectors."""
