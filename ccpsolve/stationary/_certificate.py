@@ -30,7 +30,8 @@ Array = NDArray[np.float64]
 
 # tried before an eigenvalue computation
 _TINY_SCALINGS = (1.0, 1 + 1e-13, 1 + 1e-11, 1 + 1e-10, 1 + 1e-9)
-_LIFT = 1.0  # more than this the span may not add to λ_max on the complement, when eliminated
+_USELESS = 2.0  # λ_max(P⁻¹H) on the complement from which on the span is too small
+_LIFT = 1.5  # more than this the span may not add to λ_max on the complement, when eliminated
 _BISECTIONS = 40
 
 
@@ -38,8 +39,9 @@ _BISECTIONS = 40
 class Certificate:
     r"""A primal-feasible p, a dual-feasible Z = EEᵀ, and what they prove.
 
-    ``dual ≤ minimum ≤ primal``; when ``failure_probability`` is positive the right inequality
-    (the feasibility of p) holds with at least the complementary probability.
+    ``dual ≤ minimum ≤ primal``; when ``failure_probability`` is positive both (the feasibility of
+    p, and the value of Z where no product was spent on it) hold with at least the complementary
+    probability.
 
     Attributes
     ----------
@@ -191,7 +193,8 @@ def certify_with_probability(
     keep : int
         Lanczos vectors that ``bound`` returns.
     comfortable : float
-        Stop the Lanczos run at this bound on the complement even if the tolerance needs less.
+        Stop the Lanczos run at this bound on the complement even if the tolerance needs less; and
+        at a Ritz value there that no larger span can make up for. Default: do neither.
     complement : EigenvalueBound, optional
         The ``bound`` of an earlier certificate of the same p, whose basis ``basis`` still
         spans: no product is spent.
@@ -201,6 +204,7 @@ def certify_with_probability(
     Certificate
         With the failure probability given.
     """
+
     def image_dual(lowest: float) -> float:
         assert basis is not None
         assert products is not None
@@ -224,6 +228,7 @@ def certify_with_probability(
         target = eliminated
         if not np.isfinite(eliminated):
             target = max(_target(problem, p, dual, tol, coupling), comfortable)
+        hopeless = np.inf if comfortable == -np.inf else min(eliminated, _USELESS)
         Q = coupling.orthonormal()
         complement = largest_eigenvalue_bound(
             lambda v: coupling.apply(problem.hessian, v, eliminated),
@@ -232,6 +237,7 @@ def certify_with_probability(
             rng=rng,
             max_steps=max_steps,
             target=target,
+            hopeless=hopeless,
             deflate=Q if Q.shape[1] else None,
             keep=keep,
         )

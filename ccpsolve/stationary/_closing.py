@@ -27,7 +27,7 @@ _logger = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
-LANCZOS_STEPS = 20  # of the first certificate
+LANCZOS_STEPS = 26  # of the first certificate
 LARGE = 200_000  # from this d on few vectors are kept
 _KEPT = 0.8  # of a span of long vectors only Ritz vectors with values above this stay
 _KEPT_LARGE = 2  # Lanczos vectors that join a span of long vectors

@@ -73,7 +73,7 @@ class Coupling:
         return float(np.linalg.eigvalsh(scaled.T @ self.residual @ scaled)[-1])
 
     def apply(self, hessian: HessianOperator, v: Array, x: float) -> Array:
-        """(A + R(xI − Θ)⁻¹Rᵀ)v up to components in Q, for v orthogonal to Q; A v for x = ∞."""
+        """Return (A + R(xI − Θ)⁻¹Rᵀ)v up to components in Q, for v ⟂ Q; A v for x = ∞."""
         y = v / self._root
         image = hessian.apply(y[:, None])[:, 0]
         if np.isfinite(x):
@@ -108,8 +108,9 @@ class Coupling:
 
     def _eliminated(self, components: Array, x: float) -> Array:
         """T(xI − Θ)⁻¹·components."""
-        weights: Array = np.linalg.solve(x * np.eye(len(self.inner)) - self.inner, components)
-        return self._T @ weights
+        weights = np.linalg.solve(x * np.eye(len(self.inner)) - self.inner, components)
+        combination: Array = self._T @ weights
+        return combination
 
     def _rotated(self, put_in: Array) -> Array:
         """QᵀAP^{1/2}V·put_in."""

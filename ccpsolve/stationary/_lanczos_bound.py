@@ -65,6 +65,7 @@ def largest_eigenvalue_bound(
     rng: np.random.Generator | None = None,
     max_steps: int = 20,
     target: float = -np.inf,
+    hopeless: float = np.inf,
     deflate: Array | None = None,
     keep: int = 1,
 ) -> EigenvalueBound:
@@ -96,6 +97,8 @@ def largest_eigenvalue_bound(
         Products allowed.
     target : float
         Stop as soon as the bound is at most this.
+    hopeless : float
+        Stop as soon as a Ritz value, hence λ_max, is above this.
     deflate : ndarray, shape (d, k), optional
         Orthonormal columns Q: A is replaced by (I − QQᵀ)A(I − QQᵀ) on the complement of Q.
     keep : int
@@ -154,7 +157,7 @@ def largest_eigenvalue_bound(
         invariant = off[-1] <= _BREAKDOWN * np.abs(ritz).max() or steps == free
         bound = ritz[-1] + off[-1] if invariant else _root(ritz, np.array(off), log_delta)
         value = min(value, bound + _ROUNDING * np.abs(ritz).max())
-        if invariant or value <= target or steps == max_steps:
+        if invariant or value <= target or ritz[-1] > hopeless or steps == max_steps:
             break
         q = w / off[-1]
     rounding = _ROUNDING * np.abs(ritz).max()
