@@ -10,11 +10,10 @@ residual, computed by us, is at most 1e-8.
 from __future__ import annotations
 
 import argparse
-import csv
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ import numpy as np
 import ccpsolve
 from bench.ccp_report import write_report
 from bench.ccp_solvers import COMPILED, PYTHON, Case
+from bench.rows import append_csv, read_csv, write_csv
 from ccpsolve import _lapack
 from ccpsolve._certificate import certify_problem
 from ccpsolve._known_problems import KnownProblem
@@ -173,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--others-up-to", type=int, default=20, help="largest order for solvers that are not ours"
     )
-    parser.add_argument("--append", action="store_true", help="keep the numbers of earlier runs")
+    parser.add_argument("--resume", action="store_true", help="keep the numbers in the CSV file")
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
     return parser
 
@@ -182,35 +182,24 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark and write its table, plot and raw numbers."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = _parser().parse_args(arguments)
-    rows: list[Row] = []
-    for seed, case in _cases(options):
-        others = case.known.problem.k <= options.others_up_to
-        solvers = [name for name in options.solvers if others or name.startswith("ours")]
-        rows.extend(measure(case, seed, solvers))
-        _logger.info("%s k=%d seed %d: done", case.family, case.known.problem.k, seed)
     options.out.mkdir(parents=True, exist_ok=True)
-    table = options.out / "ccp.csv"
-    if options.append and table.exists():
-        rows = _read(table) + rows
-    with table.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Row)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
-    write_report(options.out, [asdict(row) for row in rows])
-
-
-def _read(table: Path) -> list[Row]:
-    with table.open(newline="") as file:
-        return [
-            Row(
-                line["family"],
-                int(line["k"]),
-                int(line["seed"]),
-                line["solver"],
-                *(float(line[name]) for name in ("seconds", "floors", "residual", "error")),
-            )
-            for line in csv.DictReader(file)
+    path = options.out / "ccp.csv"
+    rows = read_csv(path, Row) if options.resume and path.exists() else []
+    known = {(row.family, row.k, row.seed, row.solver) for row in rows}
+    write_csv(path, rows, Row)
+    for seed, case in _cases(options):
+        k = case.known.problem.k
+        names = [
+            name
+            for name in options.solvers
+            if (k <= options.others_up_to or name.startswith("ours"))
+            and (case.family, k, seed, name) not in known
         ]
+        more = list(measure(case, seed, names))
+        append_csv(path, more)
+        rows.extend(more)
+        _logger.info("%s k=%d seed %d: done", case.family, k, seed)
+    write_report(options.out, [asdict(row) for row in rows])
 
 
 if __name__ == "__main__":

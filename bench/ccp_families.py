@@ -27,7 +27,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from bench.ccp_families_report import append_csv, read_csv, write_csv, write_table
+from bench.ccp_families_report import write_table
+from bench.rows import append_csv, read_csv, write_csv
 from ccpsolve import ConeComplementarityProblem, Status
 from ccpsolve._solve import solve_problem
 from ccpsolve._symmetric import psd_part

@@ -1,11 +1,9 @@
-"""CSV file and table of the study of problem families."""
+"""Table of the study of problem families."""
 
 from __future__ import annotations
 
-import csv
 import platform
 from collections import Counter
-from dataclasses import astuple, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +14,7 @@ from bench.ccp_report import markdown_table
 if TYPE_CHECKING:
     from bench.ccp_families import Answer
 
-__all__ = ["append_csv", "read_csv", "write_csv", "write_table"]
+__all__ = ["write_table"]
 
 _FALLBACKS = ("interior point", "proximal newton")
 
@@ -35,31 +33,6 @@ solution need not be unique. Iterations are medians; seconds are those of all so
 certificates included, on a busy machine. The last columns count problems in which Newton's method
 needed help.
 """
-
-
-def write_csv(path: Path, answers: list[Answer], kind: type[Answer]) -> None:
-    """Write one line per problem, below a header."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerow([field.name for field in fields(kind)])
-    append_csv(path, answers)
-
-
-def append_csv(path: Path, answers: list[Answer]) -> None:
-    """Add one line per problem."""
-    with path.open("a", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(astuple(answer) for answer in answers)
-
-
-def read_csv(path: Path, kind: type[Answer]) -> list[Answer]:
-    """Read what `write_csv` and `append_csv` have written."""
-    parse = [{"int": int, "float": float, "str": str}[str(field.type)] for field in fields(kind)]
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = csv.reader(file)
-        next(lines)
-        return [
-            kind(*[convert(entry) for convert, entry in zip(parse, line, strict=True)])
-            for line in lines
-        ]
 
 
 def write_table(path: Path, answers: list[Answer], max_order: int) -> str:

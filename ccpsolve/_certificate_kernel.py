@@ -73,6 +73,16 @@ def _restore_units(unit_alpha: float, unit_x: float, out: Array) -> None:
 
 
 @jit(internal=True)
+def _restore_residual(unit_alpha: float, congruence: Array, residual: Array) -> None:
+    """Return svec(R) to the coordinates and the unit of α."""
+    at = 0
+    for i in range(congruence.shape[0]):
+        for j in range(i, congruence.shape[0]):
+            residual[at] *= unit_alpha / (congruence[i] * congruence[j])
+            at += 1
+
+
+@jit(internal=True)
 def _exponent(matrix: Array) -> int:
     """Return e with ``Σ|entries|`` in [2^(e−1), 2^e), 0 where all vanish."""
     total = 0.0
@@ -249,6 +259,7 @@ def _certificate(
             eigh(spare, rows, values, work.scratch, integers)
         split(step, shrunk, rows, values)
         error_bounds(work, symmetric, lower, largest, out)
+        _restore_residual(unit_alpha, work.congruence, work.vectors[0])
         if not math.isfinite(out[4] + out[5]):  # overflow, of data spread over 1e±150
             _prove_nothing(symmetric, out)
     _restore_units(unit_alpha, unit_x, out)
@@ -276,7 +287,8 @@ def certificate_kernel(
         Whether there is an objective.
     buffer, integers : ndarray
         Float64 and int32 work arrays of the lengths `certificate_work_sizes` gives; nothing is
-        allocated.
+        allocated. Where the bounds are finite, the buffer then begins with svec(R) of the certified
+        pair.
     out : ndarray, shape (FIELDS,)
         The result.
     """

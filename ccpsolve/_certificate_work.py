@@ -80,11 +80,11 @@ def certificate_work_sizes(k: int) -> tuple[int, int]:
 def carve(k: int, buffer: Array) -> Work:
     """Divide the buffer into the arrays of a `Work`."""
     n = k * (k + 1) // 2
-    matrices = _OPERATORS * n * n
-    vectors = matrices + _MATRICES * k * k
-    rest = vectors + _VECTORS * n
-    operators = buffer[:matrices].reshape((_OPERATORS, n, n))
-    square = buffer[matrices:vectors].reshape((_MATRICES, k, k))
+    vectors = _VECTORS * n
+    matrices = vectors + _OPERATORS * n * n
+    rest = matrices + _MATRICES * k * k
+    operators = buffer[vectors:matrices].reshape((_OPERATORS, n, n))
+    square = buffer[matrices:rest].reshape((_MATRICES, k, k))
     return Work(
         operators[0],
         operators[1],
@@ -97,7 +97,7 @@ def carve(k: int, buffer: Array) -> Work:
         square[5],
         buffer[rest : rest + k],
         buffer[rest + k : rest + 2 * k],
-        buffer[vectors:rest].reshape((_VECTORS, n)),
+        buffer[:vectors].reshape((_VECTORS, n)),
         buffer[:0].reshape((k, 0)),
         buffer[rest + 2 * k :],
     )

@@ -71,7 +71,7 @@ def exported(signature: Any) -> Callable[[Callable[..., Any]], Any]:
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        kernel = jit(function)
+        kernel = jit(function, named=True)
         if config.DISABLE_JIT:  # type: ignore[attr-defined]
             return kernel
         kernel.compile(signature.args)

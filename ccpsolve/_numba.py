@@ -39,7 +39,9 @@ class _Internal(numba.core.registry.CPUDispatcher):
         raise TypeError(f"{name} is compiled for calls from kernels; wrap it in one")
 
 
-def jit(function: F | None = None, *, fast: bool = True, internal: bool = False) -> Any:
+def jit(
+    function: F | None = None, *, fast: bool = True, internal: bool = False, named: bool = False
+) -> Any:
     """Compile a function with Numba, cached on disk where that is possible.
 
     Parameters
@@ -52,6 +54,9 @@ def jit(function: F | None = None, *, fast: bool = True, internal: bool = False)
     internal : bool
         The function is called from compiled code only; calls from Python raise TypeError. That
         saves a fifth of its compilation.
+    named : bool
+        The function is called from compiled code by name only (`ccpsolve._linking.exported`): it
+        keeps an entry for C, and needs none for Python either.
 
     Returns
     -------
@@ -71,13 +76,12 @@ def jit(function: F | None = None, *, fast: bool = True, internal: bool = False)
     3.0
     """
     if function is None:
-        return lambda decorated: jit(decorated, fast=fast, internal=internal)
+        return lambda decorated: jit(decorated, fast=fast, internal=internal, named=named)
     # With NUMBA_DISABLE_JIT=1 kernels stay plain Python functions.
     if config.DISABLE_JIT:  # type: ignore[attr-defined]
         return function
     options = dict(_OPTIONS, fastmath=_FAST if fast else False)
-    if internal:
-        options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    options |= {"no_cpython_wrapper": internal or named, "no_cfunc_wrapper": internal}
     try:
         dispatcher = numba.njit(cache=True, **options)(function)
     except RuntimeError as error:  # numba: "no locator available for file"
@@ -86,7 +90,7 @@ def jit(function: F | None = None, *, fast: bool = True, internal: bool = False)
         _logger.info("no writable cache folder for %s: compiled in memory", function.__module__)
         return numba.njit(**options)(function)
     keep_by_content(dispatcher)
-    if internal:
+    if internal or named:
         dispatcher.__class__ = _Internal
     return dispatcher
 

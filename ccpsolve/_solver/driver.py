@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ccpsolve._linking import exported
 from ccpsolve._numba import jit
 from ccpsolve._solver.first_order import gradient_start
-from ccpsolve._solver.newton import newton
-from ccpsolve._solver.scaling import prepare, scale_start, unscale
+from ccpsolve._solver.newton import newton, refine
+from ccpsolve._solver.scaling import prepare, scale_residual, scale_start, unscale
 from ccpsolve._solver.svec_kernels import slack
 from ccpsolve._solver.workspace import (
     BEST,
@@ -31,13 +31,25 @@ from ccpsolve._solver.workspace import (
     workspace_size,
 )
 
-__all__ = ["ROUTES", "allocate", "solve_kernel", "solve_with_buffers"]
+__all__ = [
+    "COLD",
+    "NEWTON",
+    "REFINED",
+    "ROUTES",
+    "WARM",
+    "allocate",
+    "solve_kernel",
+    "solve_with_buffers",
+]
 
 Array = NDArray[np.float64]
 
 CLOSED_FORM, NEWTON = range(2)
 ROUTES = ("closed form", "newton")
 """What can give the answer; kernels return the index."""
+
+COLD, WARM, REFINED = range(3)
+"""What X holds: nothing, a starting point, or a solution whose svec(R) is in the vector IMAGE."""
 
 _GRADIENT_STEPS = 1
 _NEWTON_STEPS = 40
@@ -50,7 +62,7 @@ def _solve(
     alpha_data: Any,
     beta_data: Any,
     symmetric: int,
-    warm: int,
+    start: int,
     X_data: Any,
     buffer: Any,
     integers: Any,
@@ -60,7 +72,7 @@ def _solve(
     n = ws.vectors.shape[1]
     X = carray(X_data, (k, k))
     unit = prepare(carray(alpha_data, (k, k)), carray(beta_data, (n, n)), symmetric, 1, ws)
-    if warm != 0:
+    if start != COLD:
         scale_start(X, unit, ws)
         beta, trial = ws.operators[BETA].reshape(n, n), ws.vectors[TRIAL]
         slack(beta, trial, ws.vectors[TARGET], ws.vectors[TRIAL_SLACK])
@@ -69,22 +81,26 @@ def _solve(
         unscale(ws.vectors[TRIAL], unit, ws.spectra[SCALE], X)
         return 0.0
     ws.scalars[ROUTE] = NEWTON
-    residual = newton(_NEWTON_STEPS, ws)
+    if start == REFINED:
+        scale_residual(ws)
+        residual = refine(ws)
+    else:
+        residual = newton(_NEWTON_STEPS, ws)
     unscale(ws.vectors[BEST], unit, ws.spectra[SCALE], X)
     return residual
 
 
 @jit(internal=True)
 def solve_kernel(
-    alpha: Array, beta: Array, symmetric: bool, warm: bool, X: Array, ws: Workspace
+    alpha: Array, beta: Array, symmetric: bool, start: int, X: Array, ws: Workspace
 ) -> float:
-    """Solve CCP(α, β), k ≥ 1, from the point in X if ``warm``; the answer is left in X.
+    """Solve CCP(α, β), k ≥ 1, from X as ``start`` says; the answer is left there.
 
     Returns the residual reached in the equilibrated problem; the numbers of steps and of
     the algorithm are left in ``ws.scalars``.
     """
     k = alpha.shape[0]
-    data = (alpha.ctypes, beta.ctypes, int(symmetric), int(warm), X.ctypes)
+    data = (alpha.ctypes, beta.ctypes, int(symmetric), start, X.ctypes)
     return _solve(*data, ws.buffer.ctypes, ws.integers.ctypes, k)
 
 
@@ -104,7 +120,7 @@ def solve_with_buffers(
     of the algorithm.
     """
     ws = make_workspace(buffer, integers, alpha.shape[0])
-    residual = solve_kernel(alpha, beta, symmetric, warm, X, ws)
+    residual = solve_kernel(alpha, beta, symmetric, WARM if warm else COLD, X, ws)
     return residual, int(ws.scalars[STEPS]), int(ws.scalars[ROUTE])
 
 

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from ccpsolve._certificate_kernel import FIELDS, certificate_kernel
 from ccpsolve._certificate_work import certificate_work_sizes
 from ccpsolve._numba import jit
-from ccpsolve._solver.driver import ROUTES, solve_kernel
-from ccpsolve._solver.svec_kernels import pack, slack, unpack
+from ccpsolve._solver.driver import COLD, NEWTON, REFINED, ROUTES, WARM, solve_kernel
+from ccpsolve._solver.svec_kernels import copy, norm, pack, slack, unpack
 from ccpsolve._solver.workspace import (
+    CENTER,
+    IMAGE,
     ROUTE,
     STEP,
     STEPS,
@@ -39,6 +41,8 @@ __all__ = [
 Array = NDArray[np.float64]
 
 _REPORT = 2  # steps, index of the algorithm
+_ERROR_BOUND = 4  # position in a certificate
+_GOOD = 1e-12  # bound of ‖X − X*‖/‖X‖ that needs no refinement
 
 
 class Buffers(NamedTuple):
@@ -89,6 +93,19 @@ class Answer(NamedTuple):
 
 
 @jit(internal=True)
+def _copy_upper(matrix: Array, entries: Array, save: bool) -> None:
+    """Copy the upper triangle of a symmetric matrix to a vector, or restore the matrix."""
+    k, index = matrix.shape[0], 0
+    for i in range(k):
+        for j in range(i, k):
+            if save:
+                entries[index] = matrix[i, j]
+            else:
+                matrix[i, j] = matrix[j, i] = entries[index]
+            index += 1
+
+
+@jit(internal=True)
 def _solve_and_certify(
     alpha: Array,
     beta: Array,
@@ -100,10 +117,23 @@ def _solve_and_certify(
     ws: Workspace,
     work: Array,
 ) -> None:
-    solve_kernel(alpha, beta, symmetric, warm, X, ws)
+    solve_kernel(alpha, beta, symmetric, WARM if warm else COLD, X, ws)
     report[0] = int(ws.scalars[STEPS])
     report[1] = int(ws.scalars[ROUTE])
     certificate_kernel(alpha, beta, symmetric, X, work, ws.integers, certificate)
+    bound, kept = certificate[_ERROR_BOUND], ws.vectors[CENTER]
+    _copy_upper(X, kept, True)
+    good = _GOOD * norm(kept)
+    if report[1] != NEWTON or not 0.0 < good < bound < np.inf:
+        return
+    copy(work[: kept.shape[0]], ws.vectors[IMAGE])
+    solve_kernel(alpha, beta, symmetric, REFINED, X, ws)
+    certificate_kernel(alpha, beta, symmetric, X, work, ws.integers, certificate)
+    if certificate[_ERROR_BOUND] < bound:
+        report[0] += 1
+    else:
+        _copy_upper(X, kept, False)
+        certificate_kernel(alpha, beta, symmetric, X, work, ws.integers, certificate)
 
 
 @jit

@@ -12,6 +12,9 @@ evaluated afresh in every iteration and rounding does not accumulate. Convergenc
 a solution, strictly complementary or not (the projection on the cone is strongly semismooth: Sun
 and Sun, doi:10.1287/moor.27.1.150.342); far away nothing is proved and the caller falls back.
 
+*Refinement* is one such step at a solution, with a residual that someone evaluated in twice the
+working precision: the rounding of G, which an ill-conditioned β magnifies in X, is then gone.
+
 The last step corrects X by less than the eigenvalues of Z, from a residual whose convergence is
 known from the step before: X + dX is the answer, without the projection and the residual that would
 confirm it. Where a factor of the right rank is at hand that step costs two triangular solves.
@@ -44,6 +47,7 @@ from ccpsolve._solver.workspace import (
     BETA,
     FACTOR,
     FACTOR_RANK,
+    IMAGE,
     MATRIX_FREE,
     NORM_ALPHA,
     NORM_BETA,
@@ -64,7 +68,7 @@ from ccpsolve._solver.workspace import (
     open_workspace,
 )
 
-__all__ = ["ROUNDING", "newton"]
+__all__ = ["ROUNDING", "newton", "refine"]
 
 Array = NDArray[np.float64]
 
@@ -78,6 +82,7 @@ _STAGNATED = 1e-13  # below this a residual that no longer halves is at its roun
 _SMALLEST_PART = 0.05  # of ‖α‖ for S and of ‖α‖/‖β‖ for X, in the choice of γ
 
 _INEXACT, _INEXACT_STEPS = 0.01, 8
+_REFINEMENT = 0.01  # accuracy of the system of a refinement
 _LARGEST_GAMMA = 10.0  # times 1/‖β‖; Z takes γ times the rounding of the slack, eps·‖β‖‖X‖
 
 
@@ -159,8 +164,18 @@ def _finish(beta: Array, r: int, gamma: float, residual: float, rate: float, ws:
     return True
 
 
-@exported(types.float64(types.int64, *WORKSPACE))
-def _newton(limit: int, buffer: Any, integers: Any, k: int) -> float:
+@inline
+def _take_residual(ws: Workspace) -> float:
+    """Make TRIAL the current X and BEST, and IMAGE its residual; return the relative size."""
+    trial, step = ws.vectors[TRIAL], ws.vectors[STEP]
+    copy(trial, ws.vectors[X])
+    copy(trial, ws.vectors[BEST])
+    copy(ws.vectors[IMAGE], step)
+    return norm(step) / (ws.scalars[NORM_BETA] * norm(trial) + ws.scalars[NORM_ALPHA])
+
+
+@exported(types.float64(types.int64, types.int64, *WORKSPACE))
+def _newton(limit: int, refines: int, buffer: Any, integers: Any, k: int) -> float:
     ws = open_workspace(buffer, integers, k)
     n = ws.vectors.shape[1]
     beta, trial = ws.operators[BETA].reshape(n, n), ws.vectors[TRIAL]
@@ -169,29 +184,37 @@ def _newton(limit: int, buffer: Any, integers: Any, k: int) -> float:
     iterations = 0
     while True:
         r, gamma = _split_trial(ws)
-        residual = _residual(beta, ws)
-        if residual < smallest:
-            smallest = residual
-            copy(ws.vectors[X], ws.vectors[BEST])
-        stagnated = smallest < _STAGNATED and residual > 0.5 * last
-        if smallest < _GOAL or stagnated or iterations == limit or not residual < np.inf:
-            return smallest
-        same_face = r == last_rank and r > 0 and residual == smallest
-        if same_face and _finish(beta, r, gamma, residual, residual / last, ws):
-            return min(residual, _GOAL)
-        if smallest < goal:
-            return smallest
-        last, last_rank = residual, r
+        if refines != 0:
+            smallest, accuracy = _take_residual(ws), _REFINEMENT
+        else:
+            residual = _residual(beta, ws)
+            if residual < smallest:
+                smallest = residual
+                copy(ws.vectors[X], ws.vectors[BEST])
+            stagnated = smallest < _STAGNATED and residual > 0.5 * last
+            if smallest < _GOAL or stagnated or iterations == limit or not residual < np.inf:
+                return smallest
+            same_face = r == last_rank and r > 0 and residual == smallest
+            if same_face and _finish(beta, r, gamma, residual, residual / last, ws):
+                return min(residual, _GOAL)
+            if smallest < goal:
+                return smallest
+            last, last_rank = residual, r
+            accuracy = min(_INEXACT, math.sqrt(residual)) if iterations < _INEXACT_STEPS else 0.0
         if r == k:
             solved = _interior_trial(beta, ws)
+            if solved and refines != 0:
+                old_factor_trial(beta, r, gamma, ws)
         elif r > 0:
-            accuracy = min(_INEXACT, math.sqrt(residual)) if iterations < _INEXACT_STEPS else 0.0
             solved = boundary_trial(beta, r, gamma, accuracy, ws)
         else:
-            solved = True
+            solved = refines == 0
             for i in range(n):
                 trial[i] = 0.0
         if not solved:
+            return smallest
+        if refines != 0:
+            copy(trial, ws.vectors[BEST])
             return smallest
         slack(beta, trial, ws.vectors[TARGET], ws.vectors[TRIAL_SLACK])
         iterations += 1
@@ -204,4 +227,13 @@ def newton(limit: int, ws: Workspace) -> float:
 
     Returns the smallest residual ‖G‖/(‖β‖‖X‖ + ‖α‖) met, inf if there was none.
     """
-    return _newton(limit, ws.buffer.ctypes, ws.integers.ctypes, ws.spectra.shape[1])
+    return _newton(limit, 0, ws.buffer.ctypes, ws.integers.ctypes, ws.spectra.shape[1])
+
+
+@inline
+def refine(ws: Workspace) -> float:
+    """Take one step from the solution in TRIAL with the residual in IMAGE; leave it in BEST.
+
+    Returns the residual's size relative to the data.
+    """
+    return _newton(0, 1, ws.buffer.ctypes, ws.integers.ctypes, ws.spectra.shape[1])

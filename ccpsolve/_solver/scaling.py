@@ -16,10 +16,12 @@ from ccpsolve._numba import inline
 from ccpsolve._solver.svec_kernels import norm
 from ccpsolve._solver.workspace import (
     ALPHA,
+    ALPHA_UNIT,
     BEST,
     BETA,
     DIAGONAL,
     FACTOR_RANK,
+    IMAGE,
     MATRIX_FREE,
     MEAN_DIAGONAL,
     NORM_ALPHA,
@@ -34,7 +36,7 @@ from ccpsolve._solver.workspace import (
     Workspace,
 )
 
-__all__ = ["prepare", "scale_start", "unscale"]
+__all__ = ["prepare", "scale_residual", "scale_start", "unscale"]
 
 Array = NDArray[np.float64]
 
@@ -124,6 +126,7 @@ def prepare(alpha: Array, beta: Array, symmetric: int, congruence: int, ws: Work
     alpha_unit = _scale_alpha(alpha, ws)
     _scale_beta(beta, beta_unit, ws)
     ws.scalars[NORM_ALPHA] = norm(ws.vectors[TARGET])
+    ws.scalars[ALPHA_UNIT] = alpha_unit
     ws.scalars[SYMMETRIC] = symmetric
     ws.scalars[STEPS] = 0.0
     ws.scalars[FACTOR_RANK] = 0.0
@@ -143,6 +146,17 @@ def scale_start(X: Array, unit: float, ws: Workspace) -> None:
         for j in range(i, scale.shape[0]):
             value = X[i, j] / (scale[i] * scale[j]) / unit
             trial[index] = value if i == j else _SQRT2 * value
+            index += 1
+
+
+@inline
+def scale_residual(ws: Workspace) -> None:
+    """Change svec(R) in IMAGE, in units of α, to ``CRC/a``."""
+    scale, residual = ws.spectra[SCALE], ws.vectors[IMAGE]
+    index = 0
+    for i in range(scale.shape[0]):
+        for j in range(i, scale.shape[0]):
+            residual[index] *= scale[i] * scale[j] / ws.scalars[ALPHA_UNIT]
             index += 1
 
 

@@ -31,7 +31,7 @@ Array = NDArray[np.float64]
     TRIAL,  # point of a linear model, not yet projected
     TRIAL_SLACK,  # β[TRIAL] − α
     BEST,  # X of the smallest residual so far
-    CENTER,  # an earlier X
+    CENTER,  # an earlier X, not in svec coordinates during refinement
     STEP,  # right-hand side of a linear system, then its solution
     MIXED,  # D of a Newton system, on its pairs
     REMAINDER,  # conjugate gradients: residual,
@@ -61,8 +61,9 @@ ROWS, FRAME, LEFT, MIDDLE, RIGHT, SQUARES = range(6)
     MEAN_DIAGONAL,  # trace β / n
     MATRIX_FREE,  # 1 until conjugate gradients without a factor have failed once
     PIVOT_RATIO,  # of FACTOR, smallest over largest; 0 if β is not definite, −1 before it is known
+    ALPHA_UNIT,  # a of the equilibration
     SCALARS,
-) = range(10)
+) = range(11)
 
 # vectors of length k
 SCALE, VALUES, ROOTS, SPECTRA = range(4)
@@ -83,7 +84,7 @@ class Workspace(NamedTuple):
     buffer: Array  # the allocation that all but the integers are cut from
 
 
-@jit
+@jit(internal=True)
 def workspace_size(k: int) -> int:
     """Length of the float64 buffer that :func:`make_workspace` cuts up."""
     n = k * (k + 1) // 2
@@ -91,13 +92,13 @@ def workspace_size(k: int) -> int:
     return fixed + eigh_workspace_sizes(k)[0]
 
 
-@jit
+@jit(internal=True)
 def integer_size(k: int) -> int:
     """Length of the int32 buffer of a workspace: LAPACK's, and the pivots of an n×n matrix."""
     return eigh_workspace_sizes(k)[1] + k * (k + 1) // 2
 
 
-@jit
+@jit(internal=True)
 def make_workspace(buffer: Array, integers: NDArray[np.int32], k: int) -> Workspace:
     """Cut a buffer of `workspace_size` numbers into the arrays of a workspace."""
     n = k * (k + 1) // 2

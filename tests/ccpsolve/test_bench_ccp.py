@@ -30,6 +30,28 @@ def test_a_small_run_writes_table_plot_and_numbers(tmp_path):
     assert (tmp_path / "ccp.svg").stat().st_size > 1000
 
 
+def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    options = ["--k", "2", "--seeds", "1", "--out", str(tmp_path), "--flows", str(tmp_path / "no")]
+    options += ["--solvers", "ours, kernel, cold", "--families", "boundary", "nonsymmetric"]
+    measure = ccp.measure
+
+    def interrupted(case, seed, solvers):
+        if case.family == "nonsymmetric":
+            raise KeyboardInterrupt
+        return measure(case, seed, solvers)
+
+    monkeypatch.setattr(ccp, "measure", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ccp.main(options)
+    first = (tmp_path / "ccp.csv").read_text()
+    assert first.count("boundary") == 1
+    monkeypatch.setattr(ccp, "measure", measure)
+    ccp.main([*options, "--resume"])
+    whole = (tmp_path / "ccp.csv").read_text()
+    assert whole.startswith(first)
+    assert whole.count("boundary") == whole.count("nonsymmetric") == 1
+
+
 def test_wrong_answers_are_not_successes(monkeypatch):
     known = family_problem("boundary", 2, seed=0)
     case = Case.make("boundary", known, seed=0)

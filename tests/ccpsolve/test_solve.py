@@ -5,7 +5,7 @@ import pytest
 
 import ccpsolve
 from ccpsolve import Status, solve_ccp
-from ccpsolve.testing import known_problem, orthogonal_matrix
+from ccpsolve.testing import family_problem, known_problem, orthogonal_matrix
 
 RANDOM_PROBLEMS = 2000
 
@@ -35,6 +35,16 @@ def test_random_problems_are_solved_to_rounding(block):
         assert certificate.natural_residual <= 1e-10, (seed, solution)
         # the solution of the stored data lies within `rounding` of the X* that was drawn
         assert known.error(solution.X) <= certificate.error_bound + known.rounding, (seed, solution)
+
+
+@pytest.mark.parametrize("k", [4, 6, 8, 13, 14, 17, 21, 25, 29])
+def test_certified_bounds_are_small_up_to_condition_1e4(k):
+    """Without refinement a third of these problems have bounds up to 6e-11."""
+    for seed in (3, 11, 14, 23, 27):
+        known = family_problem("condition_1e4", k, seed)
+        solution = solve_ccp(known.problem.alpha, known.problem.beta)
+        assert known.error(solution.X) <= solution.certificate.error_bound + known.rounding
+        assert solution.certificate.error_bound <= 1e-11 * np.linalg.norm(solution.X)
 
 
 @pytest.mark.parametrize("k", [2, 3, 5, 9])
