@@ -31,7 +31,7 @@ Array = NDArray[np.float64]
 # tried before an eigenvalue computation
 _TINY_SCALINGS = (1.0, 1 + 1e-13, 1 + 1e-11, 1 + 1e-10, 1 + 1e-9)
 _USELESS = 2.0  # λ_max(P⁻¹H) on the complement from which on the span is too small
-_LIFT = 1.5  # more than this the span may not add to λ_max on the complement, when eliminated
+_LIFT = 1.9  # more than this the span may not add to λ_max on the complement, when eliminated
 _BISECTIONS = 40
 
 
@@ -212,11 +212,11 @@ def certify_with_probability(
         form = image_form(p, basis, products, origin, lowest)
         return problem.dual_value_from(E, form)
 
+    p = positive(problem, p, tol)
     if origin is not None:
         dual = image_dual(ASSUMED_LOWEST if complement is None else complement.lowest)
     elif dual is None:
         E, dual = dual_point(problem, E)
-    p = positive(problem, p, tol)
     if basis is None or products is None:
         basis, products = E, problem.hessian.apply(E)
     coupling = Coupling(p, basis, products)

@@ -18,7 +18,7 @@ __all__ = ["ASSUMED_LOWEST", "image", "image_form", "image_value"]
 
 Array = NDArray[np.float64]
 
-ASSUMED_LOWEST = -2.0  # guess of λ_min on the complement of a span while it is not bounded
+ASSUMED_LOWEST = -3.0  # guess of λ_min on the complement of a span while it is not bounded
 _ROUNDING = 1e-12  # by which 2‖F_i‖² may exceed 1
 
 
