@@ -45,6 +45,7 @@ bench: $(STAMP)  ## the benchmarks, one after the other
 	$(BIN)/python -m bench.edge_of_stability
 	$(BIN)/python -m bench.work_precision
 	$(BIN)/python -m bench.differences
+	$(BIN)/python -m bench.inner
 
 clean:
 	rm -rf $(VENV) build dist docs/_build docs/api .pytest_cache .mypy_cache .ruff_cache

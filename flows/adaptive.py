@@ -10,6 +10,7 @@ import torch
 from ccpsolve import CCPError, dvi
 from flows._contact import CentralContact, CentralProblem
 from flows._errors import FlowsError, InvalidArgumentError
+from flows._inner import SteppedProblem
 from flows.methods import Method
 from flows.objective import Objective
 from flows.process import (
@@ -24,6 +25,9 @@ from flows.spectrum import CriticalSubspace
 
 #: Error allowed per length of path by default: that of the published scheme (Euler, step 1/4).
 RTOL = 5e-3
+
+#: What `AdaptiveCentral` may follow between looks at the critical directions.
+INNER = ("flow", "discrete")
 
 _FIRST_STEP, _SMALLEST_STEP, _LARGEST_STEP = 0.5, 1 / 32, 16.0
 # A direction that enters or leaves is located to this time or to this slack.
@@ -42,6 +46,12 @@ def require_rtol(rtol: object) -> None:
         raise InvalidArgumentError(f"rtol must lie strictly between 0 and 1, found {rtol!r}")
 
 
+def require_inner(inner: object) -> None:
+    """Raise unless ``inner`` is "flow" or "discrete"."""
+    if inner not in INNER:
+        raise InvalidArgumentError(f"inner must be 'flow' or 'discrete', found {inner!r}")
+
+
 class AdaptiveCentral(Flow):
     """Central flow in steps as long as the error allows; the formulas are in :mod:`flows.central`.
 
@@ -58,6 +68,11 @@ class AdaptiveCentral(Flow):
         eigenvalues are as accurate as ``rtol`` needs.
     mixed_term : bool
         See :class:`flows.central.Central`.
+    inner : {"flow", "discrete"}
+        What is followed between looks at the critical directions: the flow, or the optimizer's own
+        steps with the force of the oscillation (:class:`flows._inner.SteppedProblem`). A flow from
+        weights at which training begins ends up elsewhere than the optimizer mostly because steps
+        are no flow; these are.
     """
 
     name = "central"
@@ -72,11 +87,14 @@ class AdaptiveCentral(Flow):
         max_step: float = _LARGEST_STEP,
         residual_tol: float | None = None,
         mixed_term: bool = False,
+        inner: str = "flow",
     ) -> None:
         require_rtol(rtol)
+        require_inner(inner)
         self.rtol, self.max_step, self.residual_tol = float(rtol), max_step, residual_tol
         super().__init__(objective, method, start)
-        self.problem = CentralProblem(
+        kind = SteppedProblem if inner == "discrete" else CentralProblem
+        self.problem = kind(
             objective,
             method,
             self.first_update,
@@ -161,7 +179,7 @@ class AdaptiveCentral(Flow):
                     float(self.t),
                     self.problem.join(self.state),
                     rtol=self.rtol,
-                    first_step=_FIRST_STEP,
+                    first_step=getattr(self.problem, "unit", _FIRST_STEP),
                     min_step=_SMALLEST_STEP,
                     max_step=self.max_step,
                     event_tol=_EVENT_TIME,

@@ -144,6 +144,8 @@ class RunCommand:
     """How the central flow is integrated: in steps as long as rtol allows, or by Euler steps."""
     rtol: Annotated[float | None, _shown("FLOAT", "0.005")] = None
     """Error of the central flow's weights that is allowed per length of their path."""
+    inner: Annotated[str, _one_of("flow", "discrete")] = "flow"
+    """What the central flow follows where nothing is critical: its equation, or the optimizer."""
     substeps: int = 4
     """Steps per unit of time with --integrator euler, the published scheme."""
     spectrum_every: int = 5
@@ -217,6 +219,7 @@ class RunCommand:
             warm_start=self.warm_start,
             integrator=self.integrator,
             rtol=self.rtol,
+            inner=self.inner,
             substeps=self.substeps,
             spectrum_every=self.spectrum_every,
             progress=self.progress,

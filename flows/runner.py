@@ -16,7 +16,7 @@ from flows._errors import InvalidArgumentError
 from flows._examples import Data
 from flows._provenance import attributes_of
 from flows._watch import make_watch
-from flows.adaptive import RTOL, AdaptiveCentral, require_rtol
+from flows.adaptive import RTOL, AdaptiveCentral, require_inner, require_rtol
 from flows.central import Central
 from flows.discrete import Discrete
 from flows.methods import Method
@@ -44,6 +44,7 @@ def run(
     warm_start: int = 0,
     integrator: str = "adaptive",
     rtol: float | None = None,
+    inner: str = "flow",
     substeps: int = 4,
     mixed_term: bool = False,
     closure: str = "complementarity",
@@ -85,6 +86,9 @@ def run(
     rtol : float, optional
         Error of the central flow's weights allowed per length of their path; the default gives
         about the accuracy of four Euler steps per unit of time.
+    inner : {"flow", "discrete"}
+        What the adaptive integrator follows where nothing is critical: the flow, or the optimizer's
+        own steps (:class:`flows.adaptive.AdaptiveCentral`).
     substeps : int
         Euler steps per unit of time of the central, stationary and ablated flow.
     mixed_term : bool
@@ -138,7 +142,7 @@ def run(
     _check_counts(steps=steps, warm_start=warm_start, stationarity_every=stationarity_every)
     _check_counts(minimum=1, substeps=substeps, spectrum_every=spectrum_every)
     require_terms(closure, curvature)
-    central, scheme = _central(integrator, rtol, substeps)
+    central, scheme = _central(integrator, rtol, inner, substeps)
     if stationarity_every:
         Stationarity.require(method)
     kept = _kept_steps(save_weights, steps)
@@ -212,17 +216,22 @@ def _checked_processes(processes: Iterable[str], method: Method) -> tuple[str, .
 
 
 def _central(
-    integrator: str, rtol: float | None, substeps: int
+    integrator: str, rtol: float | None, inner: str, substeps: int
 ) -> tuple[type[Process], dict[str, Any]]:
     """Return the class of the central flow and the options of its integrator."""
+    require_inner(inner)
     if integrator == "euler":
+        if inner != "flow":
+            raise InvalidArgumentError(
+                "inner='discrete' goes with integrator='adaptive', not 'euler'"
+            )
         if rtol is not None:
             raise InvalidArgumentError("rtol goes with integrator='adaptive', found 'euler'")
         return Central, {"substeps": substeps}
     if integrator == "adaptive":
         rtol = RTOL if rtol is None else rtol
         require_rtol(rtol)
-        return AdaptiveCentral, {"rtol": rtol}
+        return AdaptiveCentral, {"rtol": rtol, "inner": inner}
     raise InvalidArgumentError(f"integrator must be 'adaptive' or 'euler', found {integrator!r}")
 
 

@@ -61,7 +61,7 @@ class AdaptiveIntegrator:
 
     Parameters
     ----------
-    problem : SmoothProblem
+    problem : SmoothProblem or SteppedProblem
     t0, z0
         Where to start. A state with a negative slack is first moved to the constraint.
     rtol, atol : float
@@ -108,6 +108,7 @@ class AdaptiveIntegrator:
         self.statistics = Statistics()
         self.events: list[Event] = []
         self._problem = _Counted(problem, self.statistics)
+        self._t0, self._unit = t0, getattr(problem, "unit", 0.0)
         self._rtol, self._atol = rtol, atol
         self._max_step, self._min_step = max_step, min_step
         self._event_tol, self._event_slack = event_tol, event_slack
@@ -193,6 +194,9 @@ class AdaptiveIntegrator:
     def _next_length(self, remaining: float) -> float:
         """Return the length of the next step; the last two are equal rather than one tiny."""
         h = min(max(self._h, self._min_step), self._max_step)
+        if 0 < self._unit < h:
+            before = self._point.t - self._t0
+            h = self._unit * math.floor((before + h) / self._unit * (1 + _ROUNDING)) - before
         if h >= remaining:
             return remaining
         return min(h, 0.5 * remaining) if 2 * h > remaining else h
@@ -310,6 +314,8 @@ class AdaptiveIntegrator:
         ratio = max(ratio, self._surprise(trial))
         if not ratio <= _ACCEPTED:
             return ratio if math.isfinite(ratio) else math.inf, None
+        if self._unit:
+            return ratio, None
         drift = problem.drift(point.t + h, trial.star)
         rate = drift if trial.push is None else drift + trial.push
         error = chebyshev_error(point.z, trial.star, trial.rate0, rate, h) * _LOCAL
@@ -469,6 +475,7 @@ class _Counted:
     def __init__(self, problem: SmoothProblem, statistics: Statistics) -> None:
         self._problem, self._statistics = problem, statistics
         self.push, self.combine, self.norm = problem.push, problem.combine, problem.norm
+        self.advance = getattr(problem, "advance", None)
 
     def drift(self, t: float, z: Vector) -> Vector:
         self._statistics.drifts += 1
