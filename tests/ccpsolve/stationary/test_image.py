@@ -20,12 +20,12 @@ def _case(noise):
     V += noise * rng.standard_normal(V.shape) / np.sqrt(150)
     C = np.eye(V.shape[1])[:, : E.shape[1]]
     p = np.sqrt(c**2 + 0.5 * ((H @ V @ C) ** 2).sum(1))
-    return StationaryProblem(c, H, 1.0), H, p, V, C, exact
+    return StationaryProblem(c, H, 1.0), H, p, V, C
 
 
 @pytest.mark.parametrize("noise", [1e-3, 1e-2, 0.1])
 def test_the_bound_is_below_the_value_by_the_square_of_the_residual(noise):
-    problem, H, p, V, C, _ = _case(noise)
+    problem, H, p, V, C = _case(noise)
     F = image(p, H @ V, C)
     assert 2 * (F * F).sum(1).max() <= 1 + 1e-12
     exact = float(np.vdot(F, H @ F))
@@ -40,7 +40,7 @@ def test_the_bound_is_below_the_value_by_the_square_of_the_residual(noise):
 
 
 def test_no_columns_no_value():
-    problem, H, p, V, C, _ = _case(1e-2)
+    _, H, p, V, C = _case(1e-2)
     assert image_form(p, V, H @ V, C[:, :0], -2.0) == 0.0
 
 
