@@ -15,6 +15,7 @@ import numba
 from numba import config
 
 from ccpsolve._kernel_cache import keep_by_content, source_digest
+from ccpsolve._linked_only import LINKED_ONLY
 
 __all__ = ["inline", "jit"]
 
@@ -52,8 +53,8 @@ def jit(
         Allow sums to be reordered and products to be fused; switch off where a rounding error is
         computed.
     internal : bool
-        The function is called from compiled code only; calls from Python raise TypeError. That
-        saves a fifth of its compilation.
+        The function is called from compiled code only, which holds a copy; calls from Python raise
+        TypeError, and there is nothing to cache.
     named : bool
         The function is called from compiled code by name only (`ccpsolve._linking.exported`): it
         keeps an entry for C, and needs none for Python either.
@@ -82,6 +83,11 @@ def jit(
         return function
     options = dict(_OPTIONS, fastmath=_FAST if fast else False)
     options |= {"no_cpython_wrapper": internal or named, "no_cfunc_wrapper": internal}
+    if internal and LINKED_ONLY is not None:
+        source_digest(function)  # its callers depend on it
+        helper = numba.njit(pipeline_class=LINKED_ONLY, **options)(function)
+        helper.__class__ = _Internal
+        return helper
     try:
         dispatcher = numba.njit(cache=True, **options)(function)
     except RuntimeError as error:  # numba: "no locator available for file"

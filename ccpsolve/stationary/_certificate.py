@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ccpsolve.stationary._coupling import Coupling
+from ccpsolve.stationary._image import ASSUMED_LOWEST, image_form
 from ccpsolve.stationary._lanczos_bound import (
     EigenvalueBound,
     deflated_bound,
@@ -14,7 +17,6 @@ from ccpsolve.stationary._lanczos_bound import (
 )
 from ccpsolve.stationary._problem import StationaryProblem
 from ccpsolve.stationary._semidefinite import is_feasible, smallest_feasible_scale
-from ccpsolve.stationary._span import weighted_gram
 
 __all__ = [
     "Certificate",
@@ -28,16 +30,18 @@ Array = NDArray[np.float64]
 
 # tried before an eigenvalue computation
 _TINY_SCALINGS = (1.0, 1 + 1e-13, 1 + 1e-11, 1 + 1e-10, 1 + 1e-9)
-_CANCELLATION = 1e-14
-_DEPENDENT = 1e-12  # Gram eigenvalues below this, relative to the largest, count as zero
+_USELESS = 2.0  # λ_max(P⁻¹H) on the complement from which on the span is too small
+_LIFT = 1.9  # more than this the span may not add to λ_max on the complement, when eliminated
+_BISECTIONS = 40
 
 
 @dataclass(frozen=True, eq=False)
 class Certificate:
     r"""A primal-feasible p, a dual-feasible Z = EEᵀ, and what they prove.
 
-    ``dual ≤ minimum ≤ primal``; when ``failure_probability`` is positive the right inequality
-    (the feasibility of p) holds with at least the complementary probability.
+    ``dual ≤ minimum ≤ primal``; when ``failure_probability`` is positive both (the feasibility of
+    p, and the value of Z where no product was spent on it) hold with at least the complementary
+    probability.
 
     Attributes
     ----------
@@ -157,6 +161,7 @@ def certify_with_probability(
     basis: Array | None = None,
     products: Array | None = None,
     dual: float | None = None,
+    origin: Array | None = None,
     keep: int = 1,
     comfortable: float = -np.inf,
     complement: EigenvalueBound | None = None,
@@ -182,10 +187,14 @@ def certify_with_probability(
         Columns V that nearly span the critical directions, and H·V. Default: ``E``, at r products.
     dual : float, optional
         Value of E, where E is dual feasible and HE known already. Default: `dual_point`.
+    origin : ndarray, shape (k, r), optional
+        C with E = ½P⁻¹HVC and p_i² ≥ ½‖(HVC)_i‖², V = ``basis``: E is dual feasible, and its value
+        is bounded by the same Lanczos run, without a product (`image_form`).
     keep : int
         Lanczos vectors that ``bound`` returns.
     comfortable : float
-        Stop the Lanczos run at this bound on the complement even if the tolerance needs less.
+        Stop the Lanczos run at this bound on the complement even if the tolerance needs less; and
+        at a Ritz value there that no larger span can make up for. Default: do neither.
     complement : EigenvalueBound, optional
         The ``bound`` of an earlier certificate of the same p, whose basis ``basis`` still
         spans: no product is spent.
@@ -195,27 +204,50 @@ def certify_with_probability(
     Certificate
         With the failure probability given.
     """
-    if dual is None:
-        E, dual = dual_point(problem, E)
+
+    def image_dual(lowest: float) -> float:
+        assert basis is not None
+        assert products is not None
+        assert origin is not None
+        form = image_form(p, basis, products, origin, lowest)
+        return problem.dual_value_from(E, form)
+
     p = positive(problem, p, tol)
+    if origin is not None:
+        dual = image_dual(ASSUMED_LOWEST if complement is None else complement.lowest)
+    elif dual is None:
+        E, dual = dual_point(problem, E)
     if basis is None or products is None:
         basis, products = E, problem.hessian.apply(E)
-    root = np.sqrt(p)
-    inner, residual = _coupling(p, basis, products)
+    coupling = Coupling(p, basis, products)
+    eliminated = np.inf
     if complement is None:
-        Q = basis @ _orthonormalising(p, basis)
-        Q *= root[:, None]
+        eliminated = _allowed(problem, p, dual, tol)
+        if coupling.lift(eliminated) > _LIFT:
+            eliminated = np.inf
+        target = eliminated
+        if not np.isfinite(eliminated):
+            target = max(_target(problem, p, dual, tol, coupling), comfortable)
+        hopeless = np.inf if comfortable == -np.inf else min(eliminated, _USELESS)
+        Q = coupling.orthonormal()
         complement = largest_eigenvalue_bound(
-            lambda v: problem.hessian.apply((v / root)[:, None])[:, 0] / root,
+            lambda v: coupling.apply(problem.hessian, v, eliminated),
             problem.d,
-            failure_probability=failure_probability,
+            failure_probability=failure_probability / (1 if origin is None else 2),
             rng=rng,
             max_steps=max_steps,
-            target=max(_target(problem, p, dual, tol, inner, residual), comfortable),
+            target=target,
+            hopeless=hopeless,
             deflate=Q if Q.shape[1] else None,
             keep=keep,
         )
-    sharpness = max(deflated_bound(inner, residual, complement.value), 0.0)
+        del Q
+        complement = coupling.undeflated(complement, eliminated)
+        if origin is not None:
+            dual = image_dual(complement.lowest)
+    sharpness = max(deflated_bound(coupling.inner, coupling.residual, complement.value), 0.0)
+    if complement.value <= eliminated < np.inf:
+        sharpness = min(sharpness, eliminated)
     feasible = np.maximum(sharpness / 2 * p, problem.c)
     primal = problem.primal_value(feasible)
     return Certificate(
@@ -238,42 +270,36 @@ def positive(problem: StationaryProblem, p: Array, tol: float) -> Array:
     return np.where(p < 0.5 * floor, floor, p)  # a second call changes nothing
 
 
-def _orthonormalising(p: Array, basis: Array) -> Array:
-    """T with (VT)ᵀP(VT) = I and range(VT) = range(V)."""
-    gram = weighted_gram(basis, p)
-    weights, axes = np.linalg.eigh(gram) if gram.size else (np.zeros(0), gram)
-    kept = weights > _DEPENDENT * weights.max(initial=0.0)
-    return axes[:, kept] / np.sqrt(weights[kept])
-
-
-def _coupling(p: Array, basis: Array, products: Array) -> tuple[Array, Array]:
-    """QᵀAQ, and the Gram matrix of the residual (I − QQᵀ)AQ, for Q = orth(P^{1/2}V)."""
-    transform = _orthonormalising(p, basis)
-    inner = transform.T @ (basis.T @ products) @ transform
-    inner = (inner + inner.T) / 2
-    image = transform.T @ weighted_gram(products, 1 / p) @ transform
-    # ‖AQ‖² − ‖QᵀAQ‖² by difference needs no further vectors; its rounding is added back
-    residual = image - inner @ inner
-    residual += _CANCELLATION * float(np.trace(image)) * np.eye(len(inner))
-    return inner, (residual + residual.T) / 2
-
-
 def _target(
-    problem: StationaryProblem, p: Array, dual: float, tol: float, inner: Array, residual: Array
+    problem: StationaryProblem, p: Array, dual: float, tol: float, coupling: Coupling
 ) -> float:
     """Return the bound on the complement that suffices for the tolerance, −inf if none does."""
 
     def reached(complement: float) -> float:
-        sharpness = deflated_bound(inner, residual, complement)
-        scaled = np.maximum(max(sharpness, 0.0) / 2 * p, problem.c)
-        return relative_gap(problem.primal_value(scaled), dual)
+        sharpness = deflated_bound(coupling.inner, coupling.residual, complement)
+        return _gap(problem, p, dual, sharpness)
 
-    low, high = 0.0, 2 * (1 + tol)
-    if reached(high) <= tol:
+    return _largest(reached, 0.0, 2 * (1 + tol), tol)
+
+
+def _allowed(problem: StationaryProblem, p: Array, dual: float, tol: float) -> float:
+    """Return the largest λ_max that the tolerance allows, up to 4; −inf if none does."""
+    return _largest(lambda sharpness: _gap(problem, p, dual, sharpness), 0.0, 4.0, tol)
+
+
+def _gap(problem: StationaryProblem, p: Array, dual: float, sharpness: float) -> float:
+    """Relative gap if λ_max(P⁻¹H) ≤ sharpness."""
+    scaled = np.maximum(max(sharpness, 0.0) / 2 * p, problem.c)
+    return relative_gap(problem.primal_value(scaled), dual)
+
+
+def _largest(gap: Callable[[float], float], low: float, high: float, tol: float) -> float:
+    """Return the largest argument of an increasing gap with gap ≤ tol, −inf if there is none."""
+    if gap(high) <= tol:
         return high
-    if reached(low) > tol:
+    if gap(low) > tol:
         return -np.inf
-    for _ in range(12):
+    for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        low, high = (middle, high) if reached(middle) <= tol else (low, middle)
+        low, high = (middle, high) if gap(middle) <= tol else (low, middle)
     return low

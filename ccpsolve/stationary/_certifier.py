@@ -19,15 +19,13 @@ __all__ = ["Certifier"]
 
 Array = NDArray[np.float64]
 
-_LATER = 0.1  # part of the risk that is left to the Lanczos runs after the first
-
 
 class Certifier:
     """Certifies the candidates of one solve and remembers the best certificate.
 
-    The first Lanczos run may fail with probability 0.9·ε, the k-th with 0.1·ε/2^(k-1), so that
-    *all* runs of a solve together, among which it picks, fail with probability at most ε. Most
-    solves need one, which may stop after any number of steps: see `largest_eigenvalue_bound`.
+    The k-th Lanczos run may fail with probability ε/2^k, so that *all* runs of a solve together,
+    among which it picks, fail with probability at most ε. Most solves need one or two, each of
+    which may stop after any number of steps: see `largest_eigenvalue_bound`.
 
     Parameters
     ----------
@@ -79,6 +77,7 @@ class Certifier:
         products: Array | None = None,
         max_steps: int = 20,
         dual: float | None = None,
+        origin: Array | None = None,
         keep: int = 1,
         comfortable: float = -np.inf,
         complement: EigenvalueBound | None = None,
@@ -93,12 +92,13 @@ class Certifier:
                 p,
                 E,
                 self.tol,
-                failure_probability=self._failure_probability * _share(self._attempts),
+                failure_probability=self._failure_probability * 0.5**self._attempts,
                 rng=self._rng,
                 max_steps=max_steps,
                 basis=basis,
                 products=products,
                 dual=dual,
+                origin=origin,
                 keep=keep,
                 comfortable=comfortable,
                 complement=complement,
@@ -112,8 +112,3 @@ class Certifier:
     def failure_probability(self) -> float:
         """Bound on the probability that any certificate of this solve is wrong."""
         return 0.0 if self.exact else self._failure_probability
-
-
-def _share(run: int) -> float:
-    """Return the part of the risk that a Lanczos run may take; over runs 1, 2, … it sums to 1."""
-    return 1 - _LATER if run == 1 else _LATER / 2 ** (run - 1)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ccpsolve.stationary._certificate import positive
 from ccpsolve.stationary._certifier import Certifier
 from ccpsolve.stationary._expansion import open_combinations, residual_block
+from ccpsolve.stationary._image import image, image_value
 from ccpsolve.stationary._lanczos_bound import EigenvalueBound
 from ccpsolve.stationary._span import Span
 
@@ -26,7 +27,7 @@ _logger = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
-LANCZOS_STEPS = 20  # of the first certificate
+LANCZOS_STEPS = 26  # of the first certificate
 LARGE = 200_000  # from this d on few vectors are kept
 _KEPT = 0.8  # of a span of long vectors only Ritz vectors with values above this stay
 _KEPT_LARGE = 2  # Lanczos vectors that join a span of long vectors
@@ -53,18 +54,15 @@ def close(certifier: Certifier, span: Span, p: Array, steps: int, extra: int) ->
     """
     problem, tol = span.problem, certifier.tol
     p = positive(problem, p, tol)
-    C, dual = span.dual_point()
-    E = span.V @ C
-    nothing = 2 * float(problem.c.sum())
-    if dual < nothing:
-        E, dual = E[:, :0], nothing
     large = problem.d > LARGE
     capacity = span.capacity
     _to_ritz_vectors(span, p, few=large)
+    E, dual, origin = _dual_candidate(span, p)
     certificate = certifier.certify(
         p,
         E,
         dual=dual,
+        origin=origin,
         basis=span.V,
         products=span.W,
         max_steps=steps,
@@ -74,8 +72,10 @@ def close(certifier: Certifier, span: Span, p: Array, steps: int, extra: int) ->
     bound = certificate.bound
     if certifier.done or bound is None or bound.steps == 0:
         return
+    dual = certificate.dual
     del certificate
-    bound = _join(span, p, bound)
+    span.extend(bound.vectors, bound.products)
+    bound = bound.without_vectors()
     _complete(certifier, span, p, E, dual, bound, extra)
     if span.capacity < capacity:
         span.resize(capacity)
@@ -105,6 +105,18 @@ def _complete(
             return
 
 
+def _dual_candidate(span: Span, p: Array) -> tuple[Array, float, Array | None]:
+    """Return E or its image or nothing, the value, and what the image is of."""
+    C, dual = span.dual_point()
+    nothing = 2 * float(span.problem.c.sum())
+    of_image = image_value(span, p)
+    if of_image > max(dual, nothing):
+        return image(p, span.W, span.C), of_image, span.C
+    if dual < nothing:
+        return span.V[:, :0], nothing, None
+    return span.V @ C, dual, None
+
+
 def _to_ritz_vectors(span: Span, p: Array, *, few: bool) -> None:
     """Rotate the span to Ritz vectors; of ``few`` only the large ones stay."""
     if few:
@@ -114,17 +126,3 @@ def _to_ritz_vectors(span: Span, p: Array, *, few: bool) -> None:
     span.keep(ritz.T, gram)
     if few:
         span.resize(span.columns)
-
-
-def _join(span: Span, p: Array, bound: EigenvalueBound) -> EigenvalueBound:
-    """Add Lanczos vectors: their products are known up to what the deflation took away.
-
-    Returns the bound without them.
-    """
-    root = np.sqrt(p)[:, None]
-    vectors = bound.vectors / root
-    products = root * bound.products
-    products += p[:, None] * (span.V @ (span.W.T @ vectors))
-    bound = bound.without_vectors()
-    span.extend(vectors, products)
-    return bound

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccpsolve.stationary._certificate import relative_gap
+from ccpsolve.stationary._image import image_value
 from ccpsolve.stationary._lanczos_bound import deflated_bound
 from ccpsolve.stationary._problem import StationaryProblem
 from ccpsolve.stationary._span import Ritz, Span, row_blocks
@@ -23,7 +24,7 @@ Array = NDArray[np.float64]
 
 _NEAR = 1.2  # Ritz values from here on may become critical (critical is 2)
 _MOST_NEAR = 12
-_ASSUMED_COMPLEMENT = 1.5  # guess of λ_max on the complement while it is not bounded
+_ASSUMED_COMPLEMENT = 1.0  # guess of λ_max on the complement while it is not bounded
 _OPEN = 0.1  # part of the tolerance by which λ_max may exceed 2
 _FROM_E = 0.25  # part of the tolerance that the residual of E may cost
 _SLACK = 0.5  # part of the tolerance that an estimate must reach before a certificate is tried
@@ -64,7 +65,7 @@ def expand(span: Span, p: Array, tol: float, extra: int) -> tuple[int, float]:
     ritz = Ritz(ritz.values[near], ritz.T[:, near])
     squares = span.residual_gram(ritz, p)
     bound = _guessed_bound(ritz.values, squares)
-    dual = span.dual_point()[1]
+    dual = max(span.dual_point()[1], image_value(span, p))
     estimate = _gap(problem, p, dual, bound)
     if good_enough(estimate, tol):
         return 0, estimate
@@ -79,7 +80,7 @@ def expand(span: Span, p: Array, tol: float, extra: int) -> tuple[int, float]:
     added, coefficients = span.append(block, p)
     if improve_E:
         span.C = coefficients[:, :rank]
-    return added, _gap(problem, p, span.dual_point()[1], bound)
+    return added, _gap(problem, p, max(dual, span.dual_point()[1]), bound)
 
 
 def open_combinations(ritz: Ritz, squares: Array, complement: float, tol: float) -> Array:

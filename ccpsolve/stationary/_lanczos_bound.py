@@ -30,6 +30,8 @@ class EigenvalueBound:
     ----------
     value : float
         Upper bound on λ_max, wrong with at most ``failure_probability``.
+    lowest : float
+        Lower bound on λ_min, wrong with at most ``failure_probability``: another event.
     estimate : float
         The largest Ritz value: a lower bound on λ_max without any doubt.
     vectors, products : ndarray, shape (d, keep)
@@ -41,6 +43,7 @@ class EigenvalueBound:
     """
 
     value: float
+    lowest: float
     estimate: float
     vectors: Array
     products: Array
@@ -62,6 +65,7 @@ def largest_eigenvalue_bound(
     rng: np.random.Generator | None = None,
     max_steps: int = 20,
     target: float = -np.inf,
+    hopeless: float = np.inf,
     deflate: Array | None = None,
     keep: int = 1,
 ) -> EigenvalueBound:
@@ -93,6 +97,8 @@ def largest_eigenvalue_bound(
         Products allowed.
     target : float
         Stop as soon as the bound is at most this.
+    hopeless : float
+        Stop as soon as a Ritz value, hence λ_max, is above this.
     deflate : ndarray, shape (d, k), optional
         Orthonormal columns Q: A is replaced by (I − QQᵀ)A(I − QQᵀ) on the complement of Q.
     keep : int
@@ -131,7 +137,7 @@ def largest_eigenvalue_bound(
     free = dimension - (0 if deflate is None else deflate.shape[1])
     if free <= 0:
         nothing = np.zeros((dimension, 0))
-        return EigenvalueBound(-np.inf, -np.inf, nothing, nothing, 0, failure_probability)
+        return EigenvalueBound(-np.inf, np.inf, -np.inf, nothing, nothing, 0, failure_probability)
     log_delta = _log_smallest_component(failure_probability, free)
 
     basis = _Basis(dimension)
@@ -151,16 +157,24 @@ def largest_eigenvalue_bound(
         invariant = off[-1] <= _BREAKDOWN * np.abs(ritz).max() or steps == free
         bound = ritz[-1] + off[-1] if invariant else _root(ritz, np.array(off), log_delta)
         value = min(value, bound + _ROUNDING * np.abs(ritz).max())
-        if invariant or value <= target or steps == max_steps:
+        if invariant or value <= target or ritz[-1] > hopeless or steps == max_steps:
             break
         q = w / off[-1]
+    rounding = _ROUNDING * np.abs(ritz).max()
+    below = -ritz[0] + off[-1] if invariant else _root(-ritz[::-1], np.array(off), log_delta)
     top = slice(None, -min(keep, steps) - 1, -1)
     vectors = basis.combine(coefficients[:, top])
     # A V = V T + w e_mᵀ, so products of Ritz vectors are known without another application
     products = vectors * ritz[top]
     products += np.multiply.outer(w, coefficients[-1, top])
     return EigenvalueBound(
-        float(value), float(ritz[-1]), vectors, products, steps, failure_probability
+        float(value),
+        float(-below - rounding),
+        float(ritz[-1]),
+        vectors,
+        products,
+        steps,
+        failure_probability,
     )
 
 

@@ -86,9 +86,12 @@ class StationaryProblem:
 
     def dual_value(self, E: Array, HE: Array) -> float:
         """⟨Z, H⟩ + 2Σ c_i√(1 − 2Z_ii) at Z = EEᵀ, rows of which may not exceed ‖E_i‖² = ½."""
+        return self.dual_value_from(E, float(np.einsum("ij,ij->", E, HE)))
+
+    def dual_value_from(self, E: Array, form: float) -> float:
+        """Return the same where ⟨Z, H⟩ is known."""
         z = np.einsum("ij,ij->i", E, E)
-        slack = np.sqrt(np.maximum(1 - 2 * z, 0))
-        return float(np.einsum("ij,ij->", E, HE) + 2 * self.c @ slack)
+        return form + 2 * float(self.c @ np.sqrt(np.maximum(1 - 2 * z, 0)))
 
 
 def _vector(value: Any, name: str) -> Array:

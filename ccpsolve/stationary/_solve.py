@@ -80,7 +80,7 @@ def stationary_preconditioner(
     rng : numpy.random.Generator, optional
         Source of random starts (default: seed 0).
     max_iterations, max_products : int, optional
-        Budgets. The matrix-free methods always end with a certificate, for which up to 20
+        Budgets. The matrix-free methods always end with a certificate, for which up to 26
         products and one per column of D may go beyond ``max_products``.
 
     Returns

@@ -27,7 +27,7 @@ _logger = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
-_COLUMNS = 48  # of V kept; memory is about twice that many vectors
+_COLUMNS = 96  # of V kept; memory is about twice that many vectors
 _COLUMNS_LARGE = 12  # of V kept where a vector is large
 _FIRST_BLOCK = 3  # random columns of a cold start
 _KRYLOV_STEPS = 2  # steps of P⁻¹H on them before the first reduced problem

@@ -115,7 +115,9 @@ def figures() -> Iterator[Figure]:
         name="fig11",
         title="RMSProp: the stationary flow, and the same without the curvature term",
         shows="Loss and mean step size of the optimizer, of the central and the stationary flow, "
-        "and of the ablated flow.",
+        "and of the ablated flow. Flows start at an iterate of the optimizer, which oscillates: "
+        "within a step they fall to the floor of the valley, the gradient with them, and with it "
+        "the preconditioner of the two flows that have no memory.",
         experiments=(FLOWS,),
         draw=_grid(("loss", "step_size")),
         basis="the ablated flow of RMSProp belongs to it",

@@ -116,3 +116,27 @@ def test_deflated_bound_holds_and_is_sharp_for_small_residuals():
 def test_refuses_impossible_probabilities(probability):
     with pytest.raises(CCPError, match=r"failure_probability is .*allowed"):
         bound(SPECTRA["uniform"], 0, 3, probability)
+
+
+def test_a_hopeless_run_stops():
+    """One eigenvalue lies above: a Ritz value shows it after a few steps."""
+    diagonal = np.concatenate([[5.0], np.linspace(-1, 1, 999)])
+    given_up = largest_eigenvalue_bound(
+        lambda v: diagonal * v,
+        1000,
+        rng=np.random.default_rng(0),
+        max_steps=60,
+        target=2.0,
+        hopeless=2.0,
+    )
+    assert 2.0 < given_up.estimate <= 5.0 <= given_up.value
+    assert given_up.steps <= 8
+
+
+def test_both_ends_are_bounded():
+    diagonal = np.linspace(-3, 1, 500)
+    found = largest_eigenvalue_bound(
+        lambda v: diagonal * v, 500, rng=np.random.default_rng(1), max_steps=40
+    )
+    assert -3.2 < found.lowest <= -3.0
+    assert 1.0 <= found.value < 1.2
