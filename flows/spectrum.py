@@ -33,6 +33,9 @@ _AT_EDGE = 0.1
 
 # At a cold start, relative to the largest eigenvalue: all of a block, where nothing is known yet.
 _COLD_GUARD = 0.03
+# Where the block has grown by a random vector, relative to its value, and at least relative to the
+# largest eigenvalue: a random vector has a small value, a small residual, and guards nothing.
+_NEW_GUARD, _LEAST_GUARD = 0.1, 0.01
 
 # Pairs resolved by a cold start: a Krylov space grown from b vectors sees at most b copies of a
 # multiple eigenvalue, and clusters at the edge of stability are the rule.
@@ -194,7 +197,7 @@ class CriticalSubspace:
         def apply(V: Tensor) -> Tensor:
             return hvp(V / scale) / scale
 
-        cold = self._basis is None
+        cold, grown = self._basis is None, False
         basis = _Basis(apply, self._start(root) if start is None else start)
         while True:
             values, ritz = basis.rayleigh_ritz()
@@ -203,7 +206,7 @@ class CriticalSubspace:
             wanted = min(goal, basis.size)
             residual = basis.residuals(values, ritz, wanted)
             norms = _norms(residual)
-            open_pairs = np.flatnonzero(norms > self._allowed(values[:wanted], cold, angle))
+            open_pairs = np.flatnonzero(norms > self._allowed(values[:wanted], cold, grown, angle))
             short = min(goal, self.dim) - basis.size
             if len(open_pairs) == 0 and short <= 0:
                 break
@@ -216,6 +219,7 @@ class CriticalSubspace:
             new = residual[:, torch.as_tensor(open_pairs, device=residual.device)]
             if short > 0:
                 new = torch.cat([new, self._random(short, new)], dim=1)
+                grown = True
             if basis.size + new.shape[1] > max(4 * wanted, 24):
                 basis.restart(ritz, 2 * wanted)
             if not basis.expand(new):
@@ -234,7 +238,7 @@ class CriticalSubspace:
             )
         return near + self.guards
 
-    def _allowed(self, values: np.ndarray, cold: bool, angle: float) -> np.ndarray:
+    def _allowed(self, values: np.ndarray, cold: bool, grown: bool, angle: float) -> np.ndarray:
         near = int(np.count_nonzero(values > self.level))
         allowed = self.tol * np.abs(values)
         room = np.maximum(self.threshold - values, 0.0)
@@ -247,6 +251,9 @@ class CriticalSubspace:
             needed[at_edge] = np.minimum(needed, angle * gap)[at_edge]
             allowed[:near] = np.maximum(allowed[:near], needed)
             visible = np.minimum(_FURTHER_GUARD * room[near:], _RELATIVE_GUARD * abs(values[0]))
+            if grown:
+                new = np.maximum(_NEW_GUARD * np.abs(values[near:]), _LEAST_GUARD * abs(values[0]))
+                visible = np.minimum(visible, new)
             allowed[near:] = _COLD_GUARD * abs(values[0]) if cold else visible
         elif near == 0:
             allowed[0] = self.tol * abs(values[0])
