@@ -145,3 +145,18 @@ def test_failures_are_named():
     for arguments in ({"dim": 0}, {"dim": 3, "guards": 0}, {"dim": 3, "tol": 0.0}):
         with pytest.raises(InvalidArgumentError):
             CriticalSubspace(**arguments)
+
+
+def test_a_new_guard_is_no_random_vector():
+    """When an eigenvalue crosses the level, the next one below must be found."""
+    Q = np.linalg.qr(np.random.default_rng(1).standard_normal((1500, 4)))[0]
+
+    def hessian(second):
+        return torch.as_tensor((Q * [2.0, second, 1.5, 1.4]) @ Q.T)
+
+    subspace = CriticalSubspace(1500, guards=1, eigenvalue_tol=2.5e-3)
+    for second in (1.6, 1.72):
+        H = hessian(second)
+        spectrum = subspace.update(lambda V, H=H: H @ V, ONE)
+    assert spectrum.above(1.7) == 2
+    np.testing.assert_allclose(spectrum.values[2], 1.5, atol=0.1)
