@@ -25,6 +25,9 @@ _LOCAL = 0.5
 _PREDICTION = 1 / 12
 # While the state rests, errors are measured against this fraction of its mean speed.
 _RESTING = 0.3
+# A slack may differ by this fraction of itself from what the last step lets expect: a step that
+# sees less of its course may leap over an excursion to the edge.
+_FORESEEN = 0.5
 # Relative size of rounding errors in states.
 _ROUNDING = 1e-14
 
@@ -60,7 +63,7 @@ class ErrorControl:
             corrected = correction(trial)
             ratio *= max(0.0, 1 - self.slack_noise / corrected) if corrected else 1.0
             ratio = max(ratio, corrected / self.slack_tol)
-        ratio = max(ratio, ACCEPTED * _excursion(point, trial))
+        ratio = max(ratio, _surprise(point, trial))
         return ratio if math.isfinite(ratio) else math.inf
 
     def of_motion(self, point: Point, trial: Trial, rate: Vector) -> float:
@@ -126,19 +129,11 @@ def correction(trial: Trial) -> float:
     return float(np.linalg.norm(trial.slack - trial.contact.slack, 2)) if len(trial.slack) else 0.0
 
 
-def _excursion(point: Point, trial: Trial) -> float:
-    """Return how far the smallest slack of a free direction dips within a step, relative to it.
-
-    By the parabola through its values at the end of the last two steps and of this one: a step
-    must not leap over an excursion to the edge.
-    """
+def _surprise(point: Point, trial: Trial) -> float:
+    """Return how far the smallest slack of a free direction is from its linear course."""
     before, now = point.value(point.rank), trial.value(point.rank)
     if point.earlier is None or trial.rank != point.rank or not math.isfinite(before + now):
         return 0.0
     ago, earlier = point.earlier
-    slope, secant = (before - earlier) / ago, (now - before) / trial.h
-    bend = (secant - slope) / (ago + trial.h)
-    slope += bend * ago
-    if not 0 < -slope < 2 * bend * trial.h:
-        return 0.0
-    return slope**2 / (4 * bend * before)
+    expected = before + (before - earlier) * trial.h / ago
+    return abs(now - expected) / (_FORESEEN * max(before, now))
