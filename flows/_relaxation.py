@@ -95,6 +95,9 @@ class Relaxation:
         Z, AZ = torch.cat([self._V, self._W], 1), torch.cat([self._AV, self._AW], 1)
         projection = (Z.T @ AZ).double()
         values, vectors = torch.linalg.eigh((projection + projection.T) / 2)
+        # A weight on which the loss does not depend is in no eigenvector that relaxes, and must not
+        # be moved by errors of those that are known.
+        Z = torch.where((AZ != 0).any(1, keepdim=True), Z, 0.0)
         self._values, self._Z = values.cpu().numpy(), Z @ vectors.to(Z)
 
 
