@@ -37,13 +37,13 @@ _STEPS, _SIGMA = 300, 5.0
 _COLUMNS = (
     "network, loss, method",
     "first at the edge",
-    "stable phase: central",
-    "discrete",
+    "stable phase: inner flow",
+    "stable phase: inner discrete",
     "whole run: stable flow",
-    "central",
-    "discrete",
-    "gradients, central",
-    "discrete",
+    "whole run: inner flow",
+    "whole run: inner discrete",
+    "gradients, inner flow",
+    "gradients, inner discrete",
 )
 
 
