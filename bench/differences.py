@@ -9,6 +9,7 @@ the whole flow, where columns share the recorded gradient and go through it in b
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
 
@@ -79,6 +80,7 @@ def row(cell: Cell) -> tuple[str, ...]:
 
 def main() -> None:
     """Print the table."""
+    argparse.ArgumentParser(prog="python -m bench.differences", description=__doc__).parse_args()
     torch.set_num_threads(1)
     print("| " + " | ".join(_COLUMNS) + " |")
     print("| --- |" + " --: |" * (len(_COLUMNS) - 1))
