@@ -114,8 +114,8 @@ def figures() -> Iterator[Figure]:
     yield Figure(
         name="fig11",
         title="RMSProp: the stationary flow, and the same without the curvature term",
-        shows="Loss and mean step size of the optimizer, of the central and the stationary flow, "
-        "and of the ablated flow. Flows start at an iterate of the optimizer, which oscillates: "
+        shows="Loss and mean step size of the optimizer, the central, the stationary and the "
+        "ablated flow, and the loss over that of the central flow. Flows start at an iterate of the optimizer, which oscillates: "
         "within a step they fall to the floor of the valley, the gradient with them, and with it "
         "the preconditioner of the two flows that have no memory.",
         experiments=(FLOWS,),
