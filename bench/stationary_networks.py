@@ -107,13 +107,10 @@ def factors(done: list[Row], most: int) -> str:
         here = [row for row in done if row.lr == lr]
         ranges = []
         for way in range(3):
-            found = sorted(
-                ((row.fixed_point[way] or most) / row.products, row.fixed_point[way] is None)
-                for row in here
-            )
-            low, high = (
-                f"{'≥ ' * stopped}{factor:.1f}" for factor, stopped in found[:: len(found) - 1]
-            )
+            spent = [row.fixed_point[way] for row in here]
+            found = [(spent[i] or most) / row.products for i, row in enumerate(here)]
+            low = "≥ " * (spent[int(np.argmin(found))] is None) + f"{min(found):.1f}"
+            high = "≥ " * (None in spent) + f"{max(found):.1f}"
             ranges.append(f"{low} to {high}")
         text += _line(f"{lr:g}", *ranges) + "\n"
     return text

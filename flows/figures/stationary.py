@@ -115,9 +115,9 @@ def figures() -> Iterator[Figure]:
         name="fig11",
         title="RMSProp: the stationary flow, and the same without the curvature term",
         shows="Loss and mean step size of the optimizer, the central, the stationary and the "
-        "ablated flow, and the loss over that of the central flow. Flows start at an iterate of the optimizer, which oscillates: "
-        "within a step they fall to the floor of the valley, the gradient with them, and with it "
-        "the preconditioner of the two flows that have no memory.",
+        "ablated flow, and the loss over that of the central flow. Flows start at an iterate of "
+        "the optimizer, which oscillates: within a step they fall to the floor of the valley, the "
+        "gradient with them, and with it the preconditioner of the two flows that have no memory.",
         experiments=(FLOWS,),
         draw=_grid(("loss", "relative_loss", "step_size")),
         basis="the ablated flow of RMSProp belongs to it",
