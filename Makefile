@@ -36,6 +36,7 @@ docs: $(STAMP)
 bench: $(STAMP)  ## the benchmarks, one after the other
 	$(BIN)/python -m bench.ccp
 	$(BIN)/python -m bench.ccp_published
+	$(BIN)/python -m bench.ccp_batch
 	$(BIN)/python -m bench.ccp_families
 	$(BIN)/python -m bench.stationary --plot docs/images/stationary.png
 	$(BIN)/python -m bench.stationary_networks

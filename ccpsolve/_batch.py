@@ -27,7 +27,10 @@ _CERTIFICATE = np.dtype([(name, np.float64) for name in _FIELDS])
 _NAME = "U16"  # holds the name of every method
 
 _CHUNK = 64
-"""Problems that a thread takes at a time; fewer than this are not worth a thread."""
+"""Fewest problems that a thread takes at a time: fewer are not worth a thread."""
+
+_CHUNKS = 8
+"""Of a large batch a thread gets this many pieces, so that all end at about the same time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,23 +193,27 @@ def _compiled(
     from ccpsolve._validation import INVALID, symmetrise_many
 
     count, k = alphas.shape[:2]
-    kinds = symmetrise_many(alphas, betas)
-    if (kinds == INVALID).any():
-        _refuse(alphas, betas, int(np.argmax(kinds == INVALID)))
+    kinds, symmetric = np.empty(count, np.int64), np.empty(count, np.bool_)
     results = Results.allocate(count, k)._replace(X=X)
-    symmetric = kinds == 1
+    size = max(_CHUNK, count // (_CHUNKS * workers))
 
     def solve(first: int) -> None:
-        last = min(first + _CHUNK, count)
-        solve_and_certify(alphas, betas, symmetric, warm, first, last, results, Buffers.allocate(k))
+        piece = slice(first, min(first + size, count))
+        kinds[piece] = symmetrise_many(alphas[piece], betas[piece])
+        symmetric[piece] = kinds[piece] == 1
+        if (kinds[piece] != INVALID).all():
+            data = (alphas, betas, symmetric, warm, piece.start, piece.stop)
+            solve_and_certify(*data, results, Buffers.allocate(k))
 
-    chunks = range(0, count, _CHUNK)
+    chunks = range(0, count, size)
     if workers == 1 or len(chunks) == 1:
         for first in chunks:
             solve(first)
     else:
         with ThreadPoolExecutor(min(workers, len(chunks))) as pool:
             list(pool.map(solve, chunks))
+    if (kinds == INVALID).any():
+        _refuse(alphas, betas, int(np.argmax(kinds == INVALID)))
     return _collect(alphas, betas, results.X, results.certificates, results.reports, ROUTES, tol)
 
 
