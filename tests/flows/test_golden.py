@@ -140,7 +140,7 @@ def test_adaptive_steps_cost_a_twelfth_of_the_published_scheme_at_no_larger_erro
         for path in (ours, theirs)
     )
     published = PUBLISHED[name] + PUBLISHED_THIRD[name] + 4
-    print(f"\n{name}: {published / bill:.1f} times fewer, {error:.1e} against {published_error:.1e}")
+    print(f"\n{name}: {published / bill:.1f} × fewer, {error:.1e} against {published_error:.1e}")
     assert bill <= published / 12
     assert error <= published_error
     assert error <= 0.003
