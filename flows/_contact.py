@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 
-# Directions with θ > threshold − MARGIN are in the frame of the complementarity problem.
-MARGIN = 0.1
+# Directions with θ > threshold − MARGIN enter the frame of the complementarity problem; they leave
+# it below threshold − _LEAVING: one that comes and goes costs its third derivatives every time.
+MARGIN, _LEAVING = 0.05, 0.12
 # A direction of the new frame with less than this cosine to the old one is new.
 _KNOWN = 0.8
 # Vectors are predicted to turn by at most this (about 27°).
@@ -112,7 +113,10 @@ class CentralContact:
 
     def _size(self, before: CentralContact | None, support: Array) -> int:
         """Return the number of directions in the frame."""
-        k = self.spectrum.above(self._problem.method.threshold - MARGIN)
+        threshold = self._problem.method.threshold
+        k = self.spectrum.above(threshold - MARGIN)
+        if before is not None:
+            k = max(k, min(before.k, self.spectrum.above(threshold - _LEAVING)))
         if before is None or not support.shape[1]:
             return k
         held = before.V @ torch.as_tensor(support).to(before.V)
@@ -167,7 +171,7 @@ class CentralContact:
     @property
     def carried(self) -> Tensor:
         """The same at the previous contact, in this frame; of new directions, as here."""
-        if self._before is None:
+        if self._before is None or "third" not in self._before.__dict__:
             return self.columns
         known = self.transport @ self.transport.T
         old = self._before.columns @ _like(dvi.congruence(self.transport.T), self.columns)
@@ -241,7 +245,7 @@ class CentralContact:
     def third(self) -> Third:
         """``𝒯``: all pairs where directions are new, else renewed along the held ones."""
         before, upkeep, w = self._before, self._problem.upkeep, self._state.w
-        if before is None or self._renewed or self.k == 0:
+        if before is None or "third" not in before.__dict__ or self._renewed or self.k == 0:
             return upkeep.computed(w, self.U, self.t, self._held.shape[1])
         stale = carried(before.third, self._map(before))
         return upkeep.renewed(stale, w, self.U, self.t, self._held, self._share)

@@ -125,8 +125,9 @@ def attempt(
     carried_X = point.weight * contact.transport @ last @ contact.transport.T
     raw = inertia(slack, scale * carried_X, contact)
     missed = len(raw) > point.rank and raw[point.rank] < 0
+    free = not history and (k == 0 or np.linalg.eigvalsh(slack)[0] > 0)
     # After an event the prediction is too rough to say.
-    if k == 0 or (missed and not complete and not history.is_constant):
+    if free or k == 0 or (missed and not complete and not history.is_constant):
         return Trial(
             h,
             star,
@@ -140,7 +141,7 @@ def attempt(
             None,
             slack,
             None,
-            k == 0,
+            free or k == 0,
         )
     turn = _turning(slack - h * carried_X, contact.transport @ support(last))
     Q = turn @ contact.transport
