@@ -124,7 +124,7 @@ class AdaptiveIntegrator:
         size, first, floor = self._size, True, math.inf
         while True:
             point = self._point
-            h = size.next(t_end - point.t, point.t - self._t0)
+            h = min(size.next(t_end - point.t, point.t - self._t0), self._until_entry())
             trial = self._attempt(h, h)
             located = False
             if trial is not None and trial.rank != point.rank:
@@ -227,6 +227,18 @@ class AdaptiveIntegrator:
             return trial
         small = self._error.effect(trial) <= self._error.allowed(point, trial)
         return trial if small else None
+
+    def _until_entry(self) -> float:
+        """Return when a direction enters if its slack goes on as linearly as it does.
+
+        Infinity where events are to be located more precisely than that could be.
+        """
+        point = self._point
+        now = point.value(point.rank)
+        if point.earlier is None or now <= self._event_slack or not self._event_slack:
+            return math.inf
+        ago, then = point.earlier
+        return ago * now / (then - now) if then > now else math.inf
 
     def _entered(self) -> bool:
         """Whether a direction enters here: its slack is as small as is asked for at an event."""
