@@ -37,9 +37,9 @@ _COLD_GUARD = 0.03
 # largest eigenvalue: a random vector has a small value, a small residual, and guards nothing.
 _NEW_GUARD, _LEAST_GUARD = 0.1, 0.01
 
-# Pairs resolved by a cold start: a Krylov space grown from b vectors sees at most b copies of a
-# multiple eigenvalue, and clusters at the edge of stability are the rule.
-_COLD_BLOCK = 8
+# A Krylov space grown from b vectors sees at most b copies of a multiple eigenvalue, and clusters at
+# the edge of stability are the rule: a cold start draws this many more than are to be tracked.
+_SPARE = 1
 
 
 class SpectrumError(FlowsError):
@@ -114,6 +114,9 @@ class CriticalSubspace:
         Accept a pair above ``level`` instead as soon as the estimate ``‖r‖²/gap`` of the error of
         its eigenvalue is below this, with the gap to the eigenvalues below ``level``; and the top
         pair, if it is below, like a further guard.
+    block : int
+        Number of random vectors that a cold start begins with, and of pairs it resolves. More are
+        drawn until there is one more than are tracked.
     max_tracked : int
         Largest number of eigenvalues above ``level``; the flow's complementarity problem grows
         with its square.
@@ -148,6 +151,7 @@ class CriticalSubspace:
         guards: int = 2,
         tol: float = 1e-3,
         eigenvalue_tol: float | None = None,
+        block: int = 8,
         max_tracked: int = 40,
         max_products: int = 1000,
         seed: int = 0,
@@ -164,6 +168,7 @@ class CriticalSubspace:
         self.guards = guards
         self.tol = tol
         self.eigenvalue_tol = eigenvalue_tol
+        self.block = block
         self.max_tracked = max_tracked
         self.max_products = max_products
         self._generator = torch.Generator().manual_seed(seed)
@@ -199,15 +204,16 @@ class CriticalSubspace:
 
         cold, grown = self._basis is None, False
         basis = _Basis(apply, self._start(root) if start is None else start)
+        drawn = basis.size
         while True:
             values, ritz = basis.rayleigh_ritz()
             tracked = self._tracked(values)
-            goal = max(tracked, _COLD_BLOCK) if cold else tracked
+            goal = max(tracked + _SPARE, self.block) if cold else tracked
             wanted = min(goal, basis.size)
             residual = basis.residuals(values, ritz, wanted)
             norms = _norms(residual)
             open_pairs = np.flatnonzero(norms > self._allowed(values[:wanted], cold, grown, angle))
-            short = min(goal, self.dim) - basis.size
+            short = min(goal, self.dim) - (drawn if cold else basis.size)
             if len(open_pairs) == 0 and short <= 0:
                 break
             if basis.products >= self.max_products:
@@ -219,7 +225,7 @@ class CriticalSubspace:
             new = residual[:, torch.as_tensor(open_pairs, device=residual.device)]
             if short > 0:
                 new = torch.cat([new, self._random(short, new)], dim=1)
-                grown = True
+                grown, drawn = True, drawn + short
             if basis.size + new.shape[1] > max(4 * wanted, 24):
                 basis.restart(ritz, 2 * wanted)
             if not basis.expand(new):
@@ -244,6 +250,7 @@ class CriticalSubspace:
         room = np.maximum(self.threshold - values, 0.0)
         allowed[near:] = np.maximum(allowed[near:], _GUARD * room[near:])
         allowed[near + 1 :] = np.maximum(allowed[near + 1 :], _FURTHER_GUARD * room[near + 1 :])
+        new = np.maximum(_NEW_GUARD * np.abs(values[near:]), _LEAST_GUARD * abs(values[0]))
         if self.eigenvalue_tol is not None:
             gap = np.maximum(values[:near] - (values[near] if near < len(values) else 0.0), 0.0)
             needed = np.sqrt(self.eigenvalue_tol * gap)
@@ -251,12 +258,13 @@ class CriticalSubspace:
             needed[at_edge] = np.minimum(needed, angle * gap)[at_edge]
             allowed[:near] = np.maximum(allowed[:near], needed)
             visible = np.minimum(_FURTHER_GUARD * room[near:], _RELATIVE_GUARD * abs(values[0]))
-            if grown:
-                new = np.maximum(_NEW_GUARD * np.abs(values[near:]), _LEAST_GUARD * abs(values[0]))
-                visible = np.minimum(visible, new)
-            allowed[near:] = _COLD_GUARD * abs(values[0]) if cold else visible
+            if cold:
+                visible = np.full(len(visible), _COLD_GUARD * abs(values[0]))
+            allowed[near:] = visible
         elif near == 0:
             allowed[0] = self.tol * abs(values[0])
+        if grown and (cold or self.eigenvalue_tol is not None):
+            allowed[near:] = np.minimum(allowed[near:], new)
         return allowed
 
     @property
@@ -267,7 +275,7 @@ class CriticalSubspace:
     def _start(self, like: Tensor) -> Tensor:
         if self._basis is not None:
             return self._basis
-        return self._random(min(_COLD_BLOCK, self.dim), like)
+        return self._random(min(self.block, self.dim), like)
 
     def _random(self, columns: int, like: Tensor) -> Tensor:
         block = torch.randn(self.dim, columns, generator=self._generator, dtype=torch.float64)
