@@ -7,7 +7,7 @@ comparable while P moves.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -36,6 +36,22 @@ _FARTHEST = 0.5
 _WORTH_RELAXING = 0.03
 
 
+class Foreseen(NamedTuple):
+    """Orthonormal vectors expected to be held, with what was computed for them together.
+
+    Attributes
+    ----------
+    V, AV : Tensor, shape (d, r)
+        The vectors, and their images under ``P^{-1/2}HP^{-1/2}``.
+    squares : Tensor, shape (d, r)
+        ``∇³L[u, u]`` along ``u = P^{-1/2}v``.
+    """
+
+    V: Tensor
+    AV: Tensor
+    squares: Tensor
+
+
 class CentralContact:
     """The critical directions at one point (the `ccpsolve.dvi.Contact` protocol)."""
 
@@ -49,11 +65,12 @@ class CentralContact:
         before: CentralContact | None,
         multiplier: Array,
         share: float,
+        foreseen: Foreseen | None = None,
     ) -> None:
         self._problem, self.t, self._state = problem, t, state
         self.p, self.spectrum = p, spectrum
         support = dvi.support(multiplier)
-        self._share = share
+        self._share, self._foreseen = share, foreseen
         self.k = self._size(before, support)
         threshold, values = problem.method.threshold, spectrum.values
         self.slack = np.diag(threshold - values[: self.k])
@@ -101,6 +118,24 @@ class CentralContact:
         change = change * min(1.0, _FARTHEST / farthest) if farthest else change
         m = change.shape[1]
         return torch.cat([V[:, :m] + change, V[:, m:]], dim=1)
+
+    def foreseen(
+        self, t: float, state: State, p: Tensor, multiplier: Array, share: float
+    ) -> Foreseen | None:
+        """Return the vectors held at a later point, where their 𝒯 is to be renewed.
+
+        𝒯 gives their images as well, so that the look there has less to do.
+        """
+        support = dvi.support(multiplier)
+        if "third" not in self.__dict__ or not self._problem.upkeep.is_due(
+            self.third, t, support.shape[1], share
+        ):
+            return None
+        V = self.predicted(t)[:, : self.k] @ _like(support, self.V)
+        V = torch.linalg.qr(V)[0]
+        root = p.sqrt() if p.ndim == 0 else p.sqrt()[:, None]
+        HU, squares = self._problem.objective.curvature(state.w, V / root)
+        return Foreseen(V, HU / root, squares)
 
     def share(self, t: float, state: State, multiplier: Array) -> float:
         """Return the size of the force over that of the velocity on the way to a state."""
@@ -248,7 +283,11 @@ class CentralContact:
         if before is None or "third" not in before.__dict__ or self._renewed or self.k == 0:
             return upkeep.computed(w, self.U, self.t, self._held.shape[1])
         stale = carried(before.third, self._map(before))
-        return upkeep.renewed(stale, w, self.U, self.t, self._held, self._share)
+        held, squares = self._held, None
+        if self._foreseen is not None:
+            held, squares = _numpy(self.V.T @ self._foreseen.V), self._foreseen.squares
+            held = held / np.linalg.norm(held, axis=0)
+        return upkeep.renewed(stale, w, self.U, self.t, held, self._share, squares)
 
     def _map(self, before: CentralContact) -> Array:
         """Return M, shape (k0, k), with ``U ≈ U_before M`` in the least-squares sense of P."""

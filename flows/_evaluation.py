@@ -143,6 +143,10 @@ class Evaluation:
         batch = self.second.batch
         return self._columns(w, self.second, V.shape[1], lambda g: g.hessian_columns(V, batch))
 
+    def curvature_columns(self, w: Tensor, U: Tensor) -> Tensor:
+        """Return ``∇²L(w) u_j``, then ``∇³L(w)[u_j, u_j]``, shape (d, 2m)."""
+        return self._columns(w, self.third, 1, lambda g: g.curvature_columns(U))
+
     def third_columns(self, w: Tensor, U: Tensor, V: Tensor) -> Tensor:
         """Return the columns ``∇³L(w)[u_j, v_j]``; a single column u goes with every v_j."""
         batch = self.third.batch

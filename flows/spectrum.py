@@ -30,6 +30,7 @@ _RELATIVE_GUARD = 0.1
 
 # Eigenvectors can be asked for to an angle if their values are less than this from the threshold.
 _AT_EDGE = 0.1
+_FAR=0.03
 
 # At a cold start, relative to the largest eigenvalue: all of a block, where nothing is known yet.
 _COLD_GUARD = 0.03
@@ -175,7 +176,13 @@ class CriticalSubspace:
         self._basis: Tensor | None = None
 
     def update(
-        self, hvp: HVP, p: Tensor, *, angle: float = math.inf, start: Tensor | None = None
+        self,
+        hvp: HVP,
+        p: Tensor,
+        *,
+        angle: float = math.inf,
+        start: Tensor | None = None,
+        known: tuple[Tensor, Tensor] | None = None,
     ) -> Spectrum:
         """Return the top of the spectrum of ``P⁻¹H``, starting from the last call's vectors.
 
@@ -189,6 +196,8 @@ class CriticalSubspace:
             Largest error of the eigenvectors at the edge: of values above ``threshold − 0.1``.
         start : Tensor, shape (d, m), optional
             Vectors to start from instead of those of the last call.
+        known : Tensor, Tensor, shape (d, r), optional
+            Vectors to which ``A`` need not be applied, and their images.
 
         Raises
         ------
@@ -203,7 +212,7 @@ class CriticalSubspace:
             return hvp(V / scale) / scale
 
         cold, grown = self._basis is None, False
-        basis = _Basis(apply, self._start(root) if start is None else start)
+        basis = _Basis(apply, self._start(root) if start is None else start, known)
         drawn = basis.size
         while True:
             values, ritz = basis.rayleigh_ritz()
@@ -253,7 +262,7 @@ class CriticalSubspace:
         new = np.maximum(_NEW_GUARD * np.abs(values[near:]), _LEAST_GUARD * abs(values[0]))
         if self.eigenvalue_tol is not None:
             gap = np.maximum(values[:near] - (values[near] if near < len(values) else 0.0), 0.0)
-            needed = np.sqrt(self.eigenvalue_tol * gap)
+            needed = np.sqrt(np.maximum(self.eigenvalue_tol, _FAR * room[:near]) * gap)
             at_edge = values[:near] > self.threshold - _AT_EDGE
             needed[at_edge] = np.minimum(needed, angle * gap)[at_edge]
             allowed[:near] = np.maximum(allowed[:near], needed)
@@ -293,12 +302,19 @@ class CriticalSubspace:
 class _Basis:
     """An orthonormal basis ``S``, its image ``AS``, and their float64 projection ``SᵀAS``."""
 
-    def __init__(self, apply: HVP, start: Tensor) -> None:
+    def __init__(
+        self, apply: HVP, start: Tensor, known: tuple[Tensor, Tensor] | None = None
+    ) -> None:
         self._apply = apply
         self.products = 0
-        self.S = start[:, :0]
-        self.AS = self.S
-        self._projection = np.zeros((0, 0))
+        self.S = self.AS = start[:, :0]
+        if known is not None and known[0].shape[1]:
+            V, AV = known
+            lengths, turn = np.linalg.eigh(_gram(V, V))
+            orthonormal = _like(turn / np.sqrt(lengths), V)
+            self.S, self.AS = V @ orthonormal, AV @ orthonormal
+        projection = _gram(self.S, self.AS)
+        self._projection = (projection + projection.T) / 2
         self.expand(start)
 
     @property
