@@ -90,8 +90,11 @@ class CentralProblem:
 
     def drift(self, t: float, z: Tensor) -> Tensor:
         """Return ``(−P⁻¹g, f(ν, g))``."""
-        w, nu = self.split(z)
-        gradient = self.objective.gradient(w)
+        return self.drift_at(t, z, self.objective.gradient(self.split(z).w))
+
+    def drift_at(self, t: float, z: Tensor, gradient: Tensor) -> Tensor:
+        """Return the drift where the gradient is known."""
+        nu = self.split(z).nu
         if not bool(torch.isfinite(gradient).all()):
             raise dvi.IntegrationError(f"the gradient is not finite at step {t:g}")
         velocity = -gradient / self.preconditioner(t, nu)

@@ -228,6 +228,19 @@ class CentralContact:
         relaxed = self._relaxed(displacements[:d] * root, h) / root
         return torch.cat([relaxed, self._decayed(displacements[d:], h)])
 
+    def drift_near(self, t: float, z: Tensor, error: float) -> Tensor | None:
+        """Return the drift at a state close by, from the gradient here and what is known of H.
+
+        None where the products with H that are not known may amount to more than ``error``.
+        """
+        root = self._root(0.0).squeeze()
+        change = (self._problem.split(z).w - self._state.w) * root
+        known, rest = self._loss_relaxation.product(change)
+        if float(self.spectrum.values[-1]) * float((rest / root).norm()) > error:
+            return None
+        gradient = self._problem.objective.gradient(self._state.w)
+        return self._problem.drift_at(t, z, gradient + root * known)
+
     def _root(self, h: float) -> Tensor:
         """Return ``P^{1/2}`` as a column, at the middle of a step that ends here."""
         root = (self.p if h == 0 else (self.p + self._p_before) / 2).sqrt()

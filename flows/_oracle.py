@@ -169,7 +169,7 @@ class Oracle:
         return self._counted_gradient(w)
 
     def _counted_gradient(self, w: Tensor) -> tuple[float, Tensor]:
-        self._counts["gradient"] += 1
+        self._counts["gradient"] += not self._evaluation.is_recorded(w)
         return self._evaluation.value_and_gradient(w)
 
     def hvp(self, w: Tensor, V: Tensor) -> Tensor:

@@ -31,6 +31,8 @@ _NEARLY = 0.05
 # Steps are given up below this fraction of the tolerance of event times.
 _TOO_SHORT = 1e-3
 _MAX_IMPULSES = 8
+# A drift that is known nearby may be wrong by this much, in errors allowed per unit of time.
+_NEARBY = 1.0
 
 
 class IntegrationError(CCPError):
@@ -294,9 +296,19 @@ class AdaptiveIntegrator:
         ratio = self._error.of_constraint(point, trial)
         if ratio > ACCEPTED or self._unit:
             return ratio, None
-        drift = self._problem.drift(point.t + trial.h, trial.z)
+        drift = self._drift_after(trial)
         rate = self._rate_after(trial, drift)
         return max(ratio, self._error.of_motion(point, trial, rate)), drift
+
+    def _drift_after(self, trial: Trial) -> Vector:
+        """Return the drift at the end of a trial step; from the contact, if it is known there."""
+        t, near = self._point.t + trial.h, getattr(trial.contact, "drift_near", None)
+        if near is not None:
+            error = _NEARBY * self._error.allowed(self._point, trial) / trial.h
+            drift = near(t, trial.z, error)
+            if drift is not None:
+                return drift
+        return self._problem.drift(t, trial.z)
 
     def _rate_after(self, trial: Trial, drift: Vector) -> Vector:
         """Return the velocity at the end of a trial step."""
