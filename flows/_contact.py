@@ -27,7 +27,7 @@ Array = np.ndarray
 
 # Directions with θ > threshold − MARGIN enter the frame of the complementarity problem; they leave
 # it below threshold − _LEAVING: one that comes and goes costs its third derivatives every time.
-MARGIN, _LEAVING = 0.05, 0.12
+MARGIN, _LEAVING = 0.1, 0.15
 # A direction of the new frame with less than this cosine to the old one is new.
 _KNOWN = 0.8
 # Vectors are predicted to turn by at most this (about 27°).
@@ -297,9 +297,11 @@ class CentralContact:
     def third(self) -> Third:
         """``𝒯``: all pairs where directions are new, else renewed along the held ones."""
         before, upkeep, w = self._before, self._problem.upkeep, self._state.w
-        if before is None or "third" not in before.__dict__ or self._renewed or self.k == 0:
+        if before is None or "third" not in before.__dict__ or self.k == 0 or before.k == 0:
             return upkeep.computed(w, self.U, self.t, self._held.shape[1])
         stale = carried(before.third, self._map(before))
+        if self._renewed:
+            stale = upkeep.grown(stale, w, self.U, _numpy(self.V.T @ before.V))
         held, squares = self._held, None
         if self._foreseen is not None:
             held, squares = _numpy(self.V.T @ self._foreseen.V), self._foreseen.squares

@@ -18,7 +18,9 @@ from typing import NamedTuple
 
 from ccpsolve.dvi._smooth import Vector
 
-_DAMPING = 2 / 13
+import os
+import numpy as np
+_INDEX=float(os.environ.get('LAM','0.5'))
 
 
 class _Stage(NamedTuple):
@@ -33,29 +35,30 @@ class _Stage(NamedTuple):
 
 def stages_for(h: float, stiffness: float) -> int:
     """Return the number of stages, at least 2, for a step h of a problem with that stiffness."""
-    return max(2, math.ceil(math.sqrt(1 + 1.5 * h * stiffness / (1 - 2 * _DAMPING / 15))))
+    # (s − 1)(s + 2λ + 1) ≥ (λ + 3/2) hρ
+    half = _INDEX
+    return max(2, math.ceil(math.sqrt((1+half)**2 + (half + 1.5) * h * stiffness) - half))
 
 
 @lru_cache(maxsize=256)
 def _coefficients(s: int) -> tuple[_Stage, ...]:
-    w0 = 1 + _DAMPING / s**2
-    T, dT, ddT = [1.0, w0], [0.0, 1.0], [0.0, 0.0]
+    # P_j and its first two derivatives at 1.
+    j = np.arange(s + 1)
+    first = j * (j + 2 * _INDEX) / (2 * _INDEX + 1)
+    second = first * (j - 1) * (j + 2 * _INDEX + 1) / (2 * _INDEX + 3)
+    w1 = first[s] / second[s]
+    b = np.empty(s + 1)
+    b[2:] = second[2:] / first[2:] ** 2
+    b[:2] = b[2]
+    time = np.zeros(s + 1)
+    time[2:] = w1 * second[2:] / first[2:]
+    time[1] = b[1] * w1
+    stages = [_Stage(0.0, 0.0, time[1], 0.0, time[1])]
     for j in range(2, s + 1):
-        T.append(2 * w0 * T[j - 1] - T[j - 2])
-        dT.append(2 * T[j - 1] + 2 * w0 * dT[j - 1] - dT[j - 2])
-        ddT.append(4 * dT[j - 1] + 2 * w0 * ddT[j - 1] - ddT[j - 2])
-    w1 = dT[s] / ddT[s]
-    b = [0.0, 0.0] + [ddT[j] / dT[j] ** 2 for j in range(2, s + 1)]
-    b[0] = b[1] = b[2]
-    time = [0.0, 0.0] + [w1 * ddT[j] / dT[j] for j in range(2, s + 1)]
-    time[1] = time[2] / dT[2]
-    stages = [_Stage(0.0, 0.0, b[1] * w1, 0.0, time[1])]
-    for j in range(2, s + 1):
-        mu_rate = 2 * b[j] * w1 / b[j - 1]
-        decay = 1 - b[j - 1] * T[j - 1]
-        stages.append(
-            _Stage(2 * b[j] * w0 / b[j - 1], -b[j] / b[j - 2], mu_rate, -decay * mu_rate, time[j])
-        )
+        scale = 2 * (j + _INDEX - 1) / (j + 2 * _INDEX - 1)
+        mu = scale * b[j] / b[j - 1]
+        nu = -(j - 1) / (j + 2 * _INDEX - 1) * b[j] / b[j - 2]
+        stages.append(_Stage(mu, nu, mu * w1, (b[j - 1] - 1) * mu * w1, time[j]))
     return tuple(stages)
 
 
