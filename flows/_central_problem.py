@@ -149,6 +149,4 @@ class CentralProblem:
             angle=angle,
             known=None if foreseen is None else foreseen[:2],
         )
-        return CentralContact(
-            self, t, state, p, spectrum, before, multiplier, share, foreseen
-        )
+        return CentralContact(self, t, state, p, spectrum, before, multiplier, share, foreseen)

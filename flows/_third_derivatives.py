@@ -18,7 +18,7 @@ Array = np.ndarray
 # what the flow may have of errors, relative to its velocity,
 _AGED = 1.0
 # and they may have changed by this fraction,
-_OLD = 0.1
+_OLD = 0.2
 # of which this much is assumed of the last interval, even if they were found not to change.
 _LEAST = 0.01
 # Beyond this many held directions, a mixed derivative is renewed in every turn as well. Without it

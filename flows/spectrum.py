@@ -30,7 +30,7 @@ _RELATIVE_GUARD = 0.1
 
 # Eigenvectors can be asked for to an angle if their values are less than this from the threshold.
 _AT_EDGE = 0.1
-_FAR=0.03
+_FAR = 0.03
 
 # At a cold start, relative to the largest eigenvalue: all of a block, where nothing is known yet.
 _COLD_GUARD = 0.03
@@ -197,7 +197,7 @@ class CriticalSubspace:
         start : Tensor, shape (d, m), optional
             Vectors to start from instead of those of the last call.
         known : Tensor, Tensor, shape (d, r), optional
-            Vectors to which ``A`` need not be applied, and their images.
+            Vectors in the span of ``start`` to which ``A`` need not be applied, and their images.
 
         Raises
         ------
@@ -313,6 +313,9 @@ class _Basis:
             lengths, turn = np.linalg.eigh(_gram(V, V))
             orthonormal = _like(turn / np.sqrt(lengths), V)
             self.S, self.AS = V @ orthonormal, AV @ orthonormal
+            # Of as many columns as are left: the others would be nothing but rounding.
+            start = start - self.S @ (self.S.T @ start)
+            start = start @ _like(np.linalg.eigh(_gram(start, start))[1][:, V.shape[1] :], V)
         projection = _gram(self.S, self.AS)
         self._projection = (projection + projection.T) / 2
         self.expand(start)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ccpsolve.dvi._chebyshev import chebyshev_error
+from ccpsolve.dvi._legendre import embedded_error
 from ccpsolve.dvi._smooth import SmoothProblem, Vector
 from ccpsolve.dvi._trial import Point, Trial
 
@@ -16,7 +16,7 @@ ACCEPTED = 1.5
 # Controller of a step size for an error per unit time of order h²: proportional and integral part.
 _SAFETY, _PROPORTIONAL, _INTEGRAL = 0.9, 0.35, 0.15
 _SHRINK, _GROW = 0.2, 3.0
-# The embedded estimate is the error of a step with many stages. Half of it is the largest power of
+# The embedded estimate is about the error of a step with many stages. Half of it is the largest power of
 # two with which the total error of z' = z over [0, 2], where errors grow as fast as the path, is
 # within 3 times the tolerance (2.85; 1.24 for a turning state, 0.5 for a decaying one).
 _LOCAL = 0.5
@@ -71,7 +71,7 @@ class ErrorControl:
 
         What decays is judged by its mean over the step and the settling time.
         """
-        error = chebyshev_error(point.z, trial.z, trial.rate0, rate, trial.h)
+        error = embedded_error(point.z, trial.z, trial.rate0, rate, trial.h)
         left = trial.contact.relax(error[:, None], trial.h + self.settling)[:, 0]
         ratio = _LOCAL * self.problem.norm(trial.z, left) / self.allowed(point, trial)
         return ratio if math.isfinite(ratio) else math.inf

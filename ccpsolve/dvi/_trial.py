@@ -2,7 +2,7 @@
 
 From ``(t, z)``, with the force of the reaction extrapolated from the last steps::
 
-    z*  = Chebyshev step of  z' = f + push(force(t))               over h
+    z*  = Runge–Kutta–Legendre step of  z' = f + push(force(t))               over h
     X   : 0 ⪯ X ⟂ slack(z*) + h DA[velocity(columns X − force)] ⪰ 0
     z₁  = z* + h velocity(columns X − force)
 
@@ -22,7 +22,7 @@ from ccpsolve._errors import InvalidProblemError, SolveError
 from ccpsolve._solution import Solution
 from ccpsolve._solve import solve_ccp
 from ccpsolve._symmetric import smat, svec, svec_basis
-from ccpsolve.dvi._chebyshev import chebyshev_step, stages_for
+from ccpsolve.dvi._legendre import legendre_step, stages_for
 from ccpsolve.dvi._history import History, Pull, support
 from ccpsolve.dvi._smooth import Array, Contact, SmoothProblem, Vector
 
@@ -228,7 +228,7 @@ def _predict(problem: SmoothProblem, point: Point, h: float, rate0: Vector) -> V
     stages = stages_for(h, min(point.contact.stiffness, _STIFFEST / h))
     if stages > _MAX_STAGES:
         raise InvalidProblemError(f"a step {h:.3g} would need more than {_MAX_STAGES} stages")
-    return chebyshev_step(rate, point.t, point.z, h, rate0, stages)
+    return legendre_step(rate, point.t, point.z, h, rate0, stages)
 
 
 def solve_reduced(alpha: Array, beta: Array, x0: Array | None = None) -> Solution:
