@@ -38,8 +38,8 @@ _COLD_GUARD = 0.03
 # largest eigenvalue: a random vector has a small value, a small residual, and guards nothing.
 _NEW_GUARD, _LEAST_GUARD = 0.1, 0.01
 
-# A Krylov space grown from b vectors sees at most b copies of a multiple eigenvalue, and clusters at
-# the edge of stability are the rule: a cold start draws this many more than are to be tracked.
+# A Krylov space grown from b vectors sees at most b copies of a multiple eigenvalue, and clusters
+# at the edge of stability are the rule: a cold start draws this many more than are to be tracked.
 _SPARE = 1
 
 

@@ -126,7 +126,7 @@ class AdaptiveIntegrator:
         size, first, floor = self._size, True, math.inf
         while True:
             point = self._point
-            h = min(size.next(t_end - point.t, point.t - self._t0), self._until_entry())
+            h = size.next(t_end - point.t, point.t - self._t0, self._until_entry())
             trial = self._attempt(h, h)
             located = False
             if trial is not None and trial.rank != point.rank:

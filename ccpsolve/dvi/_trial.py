@@ -22,8 +22,8 @@ from ccpsolve._errors import InvalidProblemError, SolveError
 from ccpsolve._solution import Solution
 from ccpsolve._solve import solve_ccp
 from ccpsolve._symmetric import smat, svec, svec_basis
-from ccpsolve.dvi._legendre import legendre_step, stages_for
 from ccpsolve.dvi._history import History, Pull, support
+from ccpsolve.dvi._legendre import legendre_step, stages_for
 from ccpsolve.dvi._smooth import Array, Contact, SmoothProblem, Vector
 
 # Where β is singular to rounding its eigenvalues are at least this fraction of their mean.
