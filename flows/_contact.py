@@ -297,11 +297,9 @@ class CentralContact:
     def third(self) -> Third:
         """``𝒯``: all pairs where directions are new, else renewed along the held ones."""
         before, upkeep, w = self._before, self._problem.upkeep, self._state.w
-        if before is None or "third" not in before.__dict__ or self.k == 0 or before.k == 0:
+        if before is None or "third" not in before.__dict__ or self._renewed or self.k == 0:
             return upkeep.computed(w, self.U, self.t, self._held.shape[1])
         stale = carried(before.third, self._map(before))
-        if self._renewed:
-            stale = upkeep.grown(stale, w, self.U, _numpy(self.V.T @ before.V))
         held, squares = self._held, None
         if self._foreseen is not None:
             held, squares = _numpy(self.V.T @ self._foreseen.V), self._foreseen.squares

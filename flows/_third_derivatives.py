@@ -24,8 +24,6 @@ _LEAST = 0.01
 # Beyond this many held directions, a mixed derivative is renewed in every turn as well. Without it
 # the mixed ones, never renewed, cut steps to a third at four held directions.
 _FEW = 3
-# Directions with a larger cosine to those before are the same.
-_SAME = 0.95
 
 
 class Third(NamedTuple):
@@ -66,24 +64,6 @@ class Upkeep:
         if k == 0:
             return Third(U, t, 0)
         return Third(self._objective.third_pairs(w, U) * _like(scales(k), w), t, rank)
-
-    def grown(self, stale: Third, w: Tensor, U: Tensor, overlap: Array) -> Third:
-        """Return 𝒯 for a frame U with new directions, with what is known of the others.
-
-        ``overlap``, shape (k, k0), are the inner products with the frame before.
-        """
-        axes, cosines, _ = np.linalg.svd(overlap)
-        known = int(np.count_nonzero(cosines > _SAME))
-        directions = [
-            axes[:, j] if i == j else (axes[:, i] + axes[:, j]) / np.sqrt(2)
-            for j in range(known, len(axes))
-            for i in range(j + 1)
-        ]
-        units = np.stack([svec(np.outer(z, z)) for z in directions], axis=1)
-        old = dvi.congruence(axes[:, :known])
-        found = [stale.columns @ _like(old, w), self._squares(w, U, np.stack(directions, axis=1))]
-        basis = np.linalg.inv(np.concatenate([old, units], axis=1))
-        return stale._replace(columns=torch.cat(found, dim=1) @ _like(basis, w))
 
     def is_due(self, stale: Third, t: float, rank: int, share: float) -> bool:
         """Whether 𝒯 is to be renewed for so many held directions; see :meth:`renewed`."""

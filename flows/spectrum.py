@@ -30,6 +30,7 @@ _RELATIVE_GUARD = 0.1
 
 # Eigenvectors can be asked for to an angle if their values are less than this from the threshold.
 _AT_EDGE = 0.1
+# Error of an eigenvalue that is further away, relative to the distance.
 _FAR = 0.03
 
 # At a cold start, relative to the largest eigenvalue: all of a block, where nothing is known yet.
