@@ -37,8 +37,8 @@ bench: $(STAMP)  ## the benchmarks, one after the other
 	$(BIN)/python -m bench.ccp
 	$(BIN)/python -m bench.ccp_published
 	$(BIN)/python -m bench.ccp_families
-	$(BIN)/python -m bench.stationary
-	$(BIN)/python -m bench.stationary_networks --lr 5e-4 5e-3
+	$(BIN)/python -m bench.stationary --plot docs/images/stationary.png
+	$(BIN)/python -m bench.stationary_networks
 	$(BIN)/python -m bench.proposition_two
 	$(BIN)/python -m bench.flows
 	$(BIN)/python -m bench.mixed_term

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -40,31 +41,31 @@ _LR = 5e-4
 _WARM_START = 5
 _MINIMISER = 1e-6  # relative gap that the minimiser is solved to
 _LANCZOS_STEPS = 40
-_HEADER = (
-    f"{'step':>5} {'rank':>4} {'drift':>8} {'lambda_max':>10} {'gap':>8} {'excess':>8} "
-    f"{'|p - p*|/|p*|':>13} {'cosine of nu':>12}"
+_COLUMNS = (
+    *("β₂", "step", "rank", "drift", "λ_max(P⁻¹H)", "gap", "excess"),
+    *("distance of p", "cosine of ν"),
 )
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run from the command line."""
+    """Print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lr", type=float, default=_LR)
     parser.add_argument("--beta2", type=float, nargs="*", default=[0.95, 0.5])
     parser.add_argument("--loss", default="mse")
     parser.add_argument("--examples", type=int, default=200)
     parser.add_argument("--steps", type=int, nargs="*", default=[0, 50, 100, 200, 400])
+    parser.add_argument("--table", type=Path, default=Path("docs/proposition_two_table.md"))
     options = parser.parse_args(arguments)
     task = tasks.load("digits", loss=options.loss, examples=options.examples, dtype=torch.float64)
     network = tasks.build_model("mlp", task, width=22)
     objective = flows.Objective(network, task.loss, task.inputs, task.targets)
+    lines = [f"| {' | '.join(_COLUMNS)} |", f"|{' --- |' * len(_COLUMNS)}"]
     for beta2 in options.beta2:
-        print(
-            f"RMSProp, learning rate {options.lr:g}, beta2 {beta2:g}, {options.loss}, "
-            f"d = {objective.dim}\n{_HEADER}"
-        )
         for row in rows(objective, options.lr, beta2, sorted(options.steps)):
+            lines.append(row)
             print(row, flush=True)
+    options.table.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def rows(objective: flows.Objective, lr: float, beta2: float, steps: list[int]) -> Iterator[str]:
@@ -78,10 +79,10 @@ def rows(objective: flows.Objective, lr: float, beta2: float, steps: list[int]) 
     for step in steps:
         while flow.t < step:
             flow.advance()
-        yield f"{step:>5} {look(flow, solver, lr)}"
+        yield f"| {beta2:g} | {step} | {' | '.join(look(flow, solver, lr))} |"
 
 
-def look(flow: AdaptiveCentral, solver: StationarySolver, lr: float) -> str:
+def look(flow: AdaptiveCentral, solver: StationarySolver, lr: float) -> tuple[str, ...]:
     """Compare the flow's own ν and Σ with the minimiser at its weights."""
     seen = flow.observe(spectrum=False)
     assert seen.gradient is not None
@@ -99,9 +100,13 @@ def look(flow: AdaptiveCentral, solver: StationarySolver, lr: float) -> str:
     sharpness = certificate(plain, p, D, lr).effective_sharpness
     distance = np.linalg.norm(p - best.p) / np.linalg.norm(best.p)
     return (
-        f"{D.shape[1]:>4} {np.linalg.norm(drift) / np.linalg.norm(nu):>8.1e} {sharpness:>10.5f} "
-        f"{own.gap:>8.1e} {relative_gap(own.primal, best.dual):>8.1e} {distance:>13.1e} "
-        f"{cosine(nu, best.nu):>12.6f}"
+        f"{D.shape[1]}",
+        f"{np.linalg.norm(drift) / np.linalg.norm(nu):.1e}",
+        f"{sharpness:.5f}",
+        f"{own.gap:.1e}",
+        f"{relative_gap(own.primal, best.dual):.1e}",
+        f"{distance:.1e}",
+        f"{cosine(nu, best.nu):.6f}",
     )
 
 

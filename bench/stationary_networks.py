@@ -7,14 +7,15 @@ from the solution 10 optimizer steps before; and of the published fixed-point it
 times: certified like ours, with 16 columns, as one must take without knowing the rank; until its
 dual value alone comes as close to the optimum, which proves nothing; and the same with one column
 more than the rank of the solution, which nobody knows beforehand. Proposition 2 is looked at as
-well: ν̄ = g² + diag(HΣH) for the Σ found, and the cosine of ν̄ with the optimizer's ν.
+well: ν̄ = g² + diag(HΣH) for the Σ found.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -40,41 +41,99 @@ _LOOK_EVERY = 5
 _FIRST_LOOK = 50  # ν has forgotten its start
 _NETWORKS = {"mlp": {"width": 22}, "cnn": {"width": 14}}
 _EXAMPLES = {"mlp": 500, "cnn": 200}
-_HEADER = (
-    f"{'network':<8} {'loss':<14} {'d':>6} {'step':>5} {'sharpness':>9} {'rank':>4} "
-    f"{'products':>8} {'gap':>8} {'warm':>5} {'gap':>8} {'fixed point':>11} {'value':>6} "
-    f"{'rank+1':>6} "
-    f"{'prop. 2':>8} {'cosine':>6} {'seconds':>8}"
+_LOSSES = {"mse": "MSE", "cross-entropy": "cross-entropy"}
+_COLUMN_NAMES = (
+    *("lr", "network", "loss", "weights", "at", "rank", "products", "after 10 steps"),
+    *("fixed point", "its value", "at rank + 1", "Prop. 2"),
 )
+_FACTORS = ("lr", "certified", f"its value, {_COLUMNS} columns", "at rank + 1")
+
+
+@dataclass
+class Row:
+    """One solve; products of the fixed point are None where it was stopped."""
+
+    lr: float
+    network: str
+    loss: str
+    weights: int
+    at: str
+    rank: int
+    products: int
+    warm: int
+    fixed_point: tuple[int | None, int | None, int | None]
+    proposition_2: float
+
+    def line(self, most: int) -> str:
+        """Return its line of the table."""
+        return _line(
+            *(f"{self.lr:g}", self.network.upper(), _LOSSES[self.loss], f"{self.weights:,}"),
+            *(self.at, self.rank, self.products, self.warm),
+            *(spent or f">{most}" for spent in self.fixed_point),
+            f"{self.proposition_2:.0e}",
+        )
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run from the command line."""
+    """Print and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", nargs="*", default=list(_NETWORKS), choices=_NETWORKS)
-    parser.add_argument("--losses", nargs="*", default=["mse", "cross-entropy"])
-    parser.add_argument("--lr", type=float, nargs="*", default=[1e-3])
+    parser.add_argument("--losses", nargs="*", default=list(_LOSSES), choices=_LOSSES)
+    parser.add_argument("--lr", type=float, nargs="*", default=[5e-4, 2e-3, 5e-3])
     parser.add_argument("--later", type=int, default=200, help="steps after the edge")
-    parser.add_argument("--most", type=int, default=1000, help="products of the fixed point")
+    parser.add_argument("--most", type=int, default=2000, help="products of the fixed point")
+    parser.add_argument("--table", type=Path, default=Path("docs/stationary_networks_table.md"))
     options = parser.parse_args(arguments)
+    text, done = _heading(_COLUMN_NAMES), []
+    print(text, end="", flush=True)
     for lr in options.lr:
-        print(f"RMSProp, learning rate {lr:g}, tolerance {TOLERANCE:g}\n{_HEADER}", flush=True)
         for model in options.networks:
             for loss in options.losses:
                 for row in rows(model, loss, lr, options.later, options.most):
-                    print(row, flush=True)
+                    done.append(row)
+                    print(row.line(options.most), flush=True)
+    text += "".join(row.line(options.most) + "\n" for row in done)
+    text += (
+        f"\nThe fixed point was stopped after {options.most:,} products. By learning rates, the "
+        "factor between its products and ours:\n\n" + factors(done, options.most)
+    )
+    options.table.write_text(text, encoding="utf-8")
 
 
-def rows(model: str, loss: str, lr: float, later: int, most: int) -> Iterator[str]:
-    """Yield a line of the table at the edge and one after it."""
+def factors(done: list[Row], most: int) -> str:
+    """Return the table of the fixed point's products over ours; ≥ where it was stopped."""
+    text = _heading(_FACTORS)
+    for lr in dict.fromkeys(row.lr for row in done):
+        here = [row for row in done if row.lr == lr]
+        ranges = []
+        for way in range(3):
+            spent = [row.fixed_point[way] for row in here]
+            found = [(spent[i] or most) / row.products for i, row in enumerate(here)]
+            low = "≥ " * (spent[int(np.argmin(found))] is None) + f"{min(found):.1f}"
+            high = "≥ " * (None in spent) + f"{max(found):.1f}"
+            ranges.append(f"{low} to {high}")
+        text += _line(f"{lr:g}", *ranges) + "\n"
+    return text
+
+
+def _heading(names: tuple[str, ...]) -> str:
+    return f"{_line(*names)}\n|{' --- |' * len(names)}\n"
+
+
+def _line(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def rows(model: str, loss: str, lr: float, later: int, most: int) -> Iterator[Row]:
+    """Yield a row of the table at the edge and one after it."""
     task = tasks.load("digits", loss=loss, examples=_EXAMPLES[model], dtype=torch.float64)
     network = tasks.build_model(model, task, **_NETWORKS[model])
     objective = flows.Objective(network, task.loss, task.inputs, task.targets)
     optimizer = train(objective, lr)
-    for steps in (0, later):
+    for at, steps in (("edge", 0), ("later", later)):
         for _ in range(steps):
             optimizer.advance()
-        yield f"{model:<8} {loss:<14} {objective.dim:>6} {look(optimizer, lr, most)}"
+        yield Row(lr, model, loss, objective.dim, at, *look(optimizer, lr, most))
 
 
 def train(objective: flows.Objective, lr: float) -> Discrete:
@@ -94,36 +153,30 @@ def sharpness(optimizer: Discrete) -> float:
     return float(optimizer.observe(spectrum=True).eigenvalues[0])
 
 
-def look(optimizer: Discrete, lr: float, most: int) -> str:
+def look(
+    optimizer: Discrete, lr: float, most: int
+) -> tuple[int, int, int, tuple[int | None, int | None, int | None], float]:
     """Measure at the optimizer's place; it is advanced by 10 steps for the warm start."""
-    objective, w, step = optimizer.objective, optimizer.w, optimizer.t
-    top = sharpness(optimizer)
+    objective, w = optimizer.objective, optimizer.w
     solver = StationarySolver(objective, tol=TOLERANCE)
-    begin = time.perf_counter()
     gradient = objective.gradient(w)
     cold = solver.solve(w, gradient, lr)
-    seconds = time.perf_counter() - begin
     products = hessian_products(objective, w)
     fixed = stationary_preconditioner(
         gradient.numpy(), products, lr, tol=TOLERANCE, method="fixed_point", max_products=most
     )
     # cold.primal may be as far above the optimum as the tolerance, which would ask for more
     exact = stationary_preconditioner(gradient.numpy(), products, lr, tol=_EXACT, start=cold)
-    values = [fixed_point_value(exact, columns, most) for columns in (_COLUMNS, cold.rank + 1)]
-    value, at_best = (f"{spent or f'>{most}'}" for spent in values)
     agreement = proposition_2(cold, products(cold.D))
-    nu = optimizer.state.nu.numpy()
-    cosine = float(cold.nu @ nu / np.linalg.norm(cold.nu) / np.linalg.norm(nu))
     for _ in range(_BETWEEN):
         optimizer.advance()
     warm = solver.solve(optimizer.w, objective.gradient(optimizer.w), lr)
-    certified = f"{fixed.products}" if fixed.gap <= TOLERANCE else f">{most}"
-    return (
-        f"{step:>5} {top:>9.3f} {cold.rank:>4} {cold.products:>8} {cold.gap:>8.1e} "
-        f"{warm.products:>5} {warm.gap:>8.1e} {certified:>11} {value:>6} {at_best:>6} "
-        f"{agreement:>8.1e} "
-        f"{cosine:>6.3f} {seconds:>8.1f}"
+    spent = (
+        fixed.products if fixed.status.ok else None,
+        fixed_point_value(exact, _COLUMNS, most),
+        fixed_point_value(exact, cold.rank + 1, most),
     )
+    return cold.rank, cold.products, warm.products, spent, agreement
 
 
 def fixed_point_value(solution: StationaryPreconditioner, columns: int, most: int) -> int | None:

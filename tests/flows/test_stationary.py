@@ -370,7 +370,8 @@ class TestRun:
         method = flows.RMSProp(LR / 10, 0.9)
         result = flows.run(objective, method, steps=2, processes=processes, check=False)
         drawing = figure.draw(figure, [result])
-        assert len(drawing.axes) == 2
+        assert len(drawing.axes) == (3 if name == "fig11" else 2)
+        assert all(axes.lines for axes in drawing.axes)
         drawing.canvas.draw()
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.linalg
 
 from ccpsolve import Status
 from ccpsolve.stationary import stationary_preconditioner
@@ -103,9 +104,16 @@ def test_dead_weights():
     assert sp.p[4] == 0
     assert sp.p[5] == 0.2
     assert (sp.D[4:] == 0).all()
-    fixed = stationary_preconditioner(g, H, 1.0, method="fixed_point", tol=1e-6)
-    assert np.isfinite(fixed.p).all()
     sp.verify()
+    # as published, D ← ½ν^(−1/2)HD is 0/0 there; the method takes it as 0
+    fixed = stationary_preconditioner(g, H, 1.0, method="fixed_point")
+    image = H @ fixed.D
+    with np.errstate(invalid="ignore"):
+        factor = 0.5 * image / np.sqrt(g**2 + (image**2).sum(1))[:, None]
+    np.testing.assert_array_equal(np.isnan(factor).all(1), np.arange(6) == 4)
+    assert fixed.status is Status.SOLVED
+    assert fixed.gap <= 1e-8
+    assert fixed.p[4] == 0
 
 
 def test_negative_curvature_without_gradient():
@@ -130,17 +138,39 @@ def test_near_the_edge_of_stability_the_fixed_point_crawls():
     assert true.rank == 0
 
 
-def test_equal_values_prove_nothing_at_a_fixed_point():
-    """Primal = dual at the false fixed point of rank 1: only λ_max tells."""
-    E = np.full((1, 1), np.sqrt((1 - (0.05 / 2.0) ** 2) / 2))
-    H = np.diag([4.0, 6.0])
-    D = np.vstack([E, [[0.0]]]) / np.sqrt(2)
-    c = np.array([0.05, 0.05])
-    sp = stationary_preconditioner(c, H, 1.0, method="fixed_point", start=D)
-    problem_p = np.array([2.0, 0.05])  # the fixed point
-    assert sp.problem.primal_value(problem_p) == pytest.approx(sp.dual, rel=1e-9)
-    assert sp.status is Status.ITERATION_LIMIT
-    assert sp.effective_sharpness == pytest.approx(6 / 0.05, rel=1e-6)
+def test_the_nearer_the_edge_of_stability_the_less_a_budget_of_steps_reaches():
+    rng = np.random.default_rng(0)
+    H, c = wishart(10, rng), 0.5 + rng.random(10)
+    H /= scipy.linalg.eigh(H, np.diag(c), eigvals_only=True)[-1]
+    for below in (1e-2, 1e-4, 1e-6):
+        options = {"method": "fixed_point", "max_iterations": 100}
+        sp = stationary_preconditioner(c, (2 - below) * H, 1.0, **options)
+        assert sp.status.ok == (below == 1e-2)
+        assert sp.status.ok or "iterations allowed were spent" in sp.message
+        true = stationary_preconditioner(c, (2 - below) * H, 1.0)
+        assert true.gap == 0
+        np.testing.assert_array_equal(true.p, c)
+
+
+@pytest.mark.parametrize(
+    ("H", "g", "p", "variance", "feasible"),
+    [
+        # λ_max(P⁻¹H) = 120; the minimiser has p = (2, 3)
+        ((4.0, 6.0), (0.05, 0.05), (2.0, 0.05), ((1 - 0.025**2) / 4, 0.0), False),
+        # a negative variance; the minimiser has p = g and no oscillation
+        ((2.0, 2.0), (3.0, 3.0), (1.0, 1.0), (-2.0, -2.0), True),
+    ],
+)
+def test_proposition_2_needs_both_inequalities(H, g, p, variance, feasible):
+    """HΣ = 2PΣ and ν = g² + diag(HΣH) hold, H ⪯ 2P or Σ ⪰ 0 does not: not the minimiser."""
+    H, g, p, variance = map(np.array, (H, g, p, variance))
+    np.testing.assert_allclose(H * variance, 2 * p * variance)
+    np.testing.assert_allclose(p**2, g**2 + H**2 * variance)
+    assert (2 * p >= H).all() == feasible
+    assert (variance >= 0).all() != feasible
+    sp = stationary_preconditioner(g, np.diag(H), 1.0)
+    assert sp.gap <= 1e-8
+    np.testing.assert_allclose(sp.p, np.maximum(H / 2, g), rtol=1e-7)
 
 
 def test_budgets_are_kept_and_said():
