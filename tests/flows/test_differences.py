@@ -133,6 +133,17 @@ def follow(objective, method, start, steps):
     return torch.stack(path)
 
 
+@pytest.mark.parametrize("way", ["autodiff", "differences"])
+def test_second_derivatives_come_with_third_ones(way):
+    objective, exact = by(way), by("autodiff")
+    U = torch.as_tensor(np.random.default_rng(0).standard_normal((len(W0), 2)))
+    before = sum(objective.counts.values())
+    second, third = objective.curvature(W0, U)
+    assert sum(objective.counts.values()) - before == (5 if way == "differences" else 2)
+    torch.testing.assert_close(second, exact.hvp(W0, U), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(third, exact.third(W0, U, U), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("method", [flows.GD(0.65), flows.RMSPropNorm(0.6, beta2=0.9)])
 def test_a_central_flow_is_the_same(method):
     start = Start(W0, method.initial_state(W0))

@@ -173,3 +173,17 @@ def test_a_new_guard_is_no_random_vector():
         spectrum = subspace.update(lambda V, H=H: H @ V, ONE)
     assert spectrum.above(1.7) == 2
     np.testing.assert_allclose(spectrum.values[2], 1.5, atol=0.1)
+
+
+def test_vectors_with_known_images_are_not_multiplied_again():
+    H, Q = spiked([2.0, 1.9, 1.2])
+    start = Q[:, :3] + 0.02 * torch.as_tensor(np.random.default_rng(5).standard_normal((200, 3)))
+    known = start[:, :2] @ torch.tensor([[1.0, 0.3], [-0.2, 1.0]], dtype=torch.float64)
+    found = []
+    for options in ({}, {"known": (known, H @ known)}):
+        subspace, hvp = CriticalSubspace(200, guards=1, eigenvalue_tol=1e-3), Counted(H)
+        subspace.load_state({"basis": start})
+        found.append((subspace.update(hvp, ONE, start=start, **options), hvp.columns))
+    (plain, columns), (saved, fewer) = found
+    assert fewer == columns - 2
+    np.testing.assert_allclose(saved.values, plain.values, atol=1e-10)
