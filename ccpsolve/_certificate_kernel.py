@@ -12,7 +12,7 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import carray, types  # type: ignore[attr-defined]
+from numba import types
 from numpy.typing import NDArray
 
 from ccpsolve import _lapack
@@ -32,6 +32,7 @@ from ccpsolve._compensated import add_svec, operator_residual
 from ccpsolve._definite import prove_definite
 from ccpsolve._linking import exported
 from ccpsolve._numba import jit
+from ccpsolve._view import view
 
 __all__ = ["FIELDS", "certificate_kernel"]
 
@@ -222,11 +223,11 @@ def _certificate(
     k: int,
 ) -> None:
     n = k * (k + 1) // 2
-    alpha, beta, X = carray(alpha_at, (k, k)), carray(beta_at, (n, n)), carray(X_at, (k, k))
+    alpha, beta, X = view(alpha_at, (k, k)), view(beta_at, (n, n)), view(X_at, (k, k))
     scratch, integer_size = _lapack.eigh_workspace_sizes(k)
-    buffer = carray(buffer_at, (buffer_size(k, scratch),))
-    integers = carray(integers_at, (integer_size,))
-    out = carray(out_at, (FIELDS,))
+    buffer = view(buffer_at, (buffer_size(k, scratch),))
+    integers = view(integers_at, (integer_size,))
+    out = view(out_at, (FIELDS,))
     for i in range(FIELDS):
         out[i] = np.nan
     _prove_nothing(symmetric, out)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ccpsolve import _lapack, _loops
 from ccpsolve._numba import jit
+from ccpsolve._view import view
 
 __all__ = [
     "POINTER",
@@ -83,8 +84,8 @@ def carve(k: int, buffer: Array) -> Work:
     vectors = _VECTORS * n
     matrices = vectors + _OPERATORS * n * n
     rest = matrices + _MATRICES * k * k
-    operators = buffer[vectors:matrices].reshape((_OPERATORS, n, n))
-    square = buffer[matrices:rest].reshape((_MATRICES, k, k))
+    operators = view(buffer[vectors:matrices], (_OPERATORS, n, n))
+    square = view(buffer[matrices:rest], (_MATRICES, k, k))
     return Work(
         operators[0],
         operators[1],
@@ -97,8 +98,8 @@ def carve(k: int, buffer: Array) -> Work:
         square[5],
         buffer[rest : rest + k],
         buffer[rest + k : rest + 2 * k],
-        buffer[:vectors].reshape((_VECTORS, n)),
-        buffer[:0].reshape((k, 0)),
+        view(buffer[:vectors], (_VECTORS, n)),
+        view(buffer[:0], (k, 0)),
         buffer[rest + 2 * k :],
     )
 

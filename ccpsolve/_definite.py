@@ -14,7 +14,7 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import carray, types  # type: ignore[attr-defined]
+from numba import types
 from numpy.typing import NDArray
 
 from ccpsolve import _lapack, _loops
@@ -22,6 +22,7 @@ from ccpsolve._certificate_work import POINTER, UNIT_ROUNDOFF, inner, irregular_
 from ccpsolve._compensated import two_product, two_sum
 from ccpsolve._linking import exported
 from ccpsolve._numba import jit
+from ccpsolve._view import view
 
 __all__ = ["prove_definite"]
 
@@ -131,8 +132,8 @@ def _defect_measured(columns: Array, shift: float, factor: Array, high: Array, l
 def _prove_definite(
     columns_at: Any, symmetric: int, factor_at: Any, spare_at: Any, vectors_at: Any, n: int
 ) -> float:
-    columns, factor = carray(columns_at, (n, n)), carray(factor_at, (n, n))
-    spare, vectors = carray(spare_at, (n, n)), carray(vectors_at, (2, n))
+    columns, factor = view(columns_at, (n, n)), view(factor_at, (n, n))
+    spare, vectors = view(spare_at, (n, n)), view(vectors_at, (2, n))
     averaging = 0.0
     if not symmetric:
         averaging = UNIT_ROUNDOFF * math.sqrt(inner(columns, columns))

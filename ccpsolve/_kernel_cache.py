@@ -47,7 +47,7 @@ def _content(path: Path) -> str:
 Stamp = frozenset[str]
 _stamps: dict[str, Stamp] = {  # by module: what the code of its kernels depends on
     f"ccpsolve.{name}": frozenset({_content(Path(__file__).with_name(f"{name}.py"))})
-    for name in ("_numba", "_linking")
+    for name in ("_numba", "_linking", "_view")
 }
 
 

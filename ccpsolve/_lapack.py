@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from ccpsolve import _lapack_fallback, _loops
 from ccpsolve._linking import link
 from ccpsolve._numba import jit
+from ccpsolve._view import view
 
 __all__ = [
     "BACKEND",
@@ -252,7 +253,7 @@ def eigh_rows(a: Array, values: Array, work: Array, iwork: Integers) -> bool:
     """
     k = a.shape[0]
     if k <= _LOOPS_EIGH:
-        rows = work[: k * k].reshape(k, k)
+        rows = view(work[: k * k], (k, k))
         return _loops.eigh_rows_loops(a, values, rows, work[k * k : k * k + k])
     return lapack_eigh_rows(a, values, work, iwork)
 

@@ -41,7 +41,12 @@ class _Internal(numba.core.registry.CPUDispatcher):
 
 
 def jit(
-    function: F | None = None, *, fast: bool = True, internal: bool = False, named: bool = False
+    function: F | None = None,
+    *,
+    fast: bool = True,
+    internal: bool = False,
+    named: bool = False,
+    allocates: bool = False,
 ) -> Any:
     """Compile a function with Numba, cached on disk where that is possible.
 
@@ -58,6 +63,10 @@ def jit(
     named : bool
         The function is called from compiled code by name only (`ccpsolve._linking.exported`): it
         keeps an entry for C, and needs none for Python either.
+    allocates : bool
+        The function makes arrays. No other counts references, which takes as long as the
+        arithmetic of a small problem: it sees memory that its caller holds. (What such a function
+        returns a view of would be freed by a caller that does count.)
 
     Returns
     -------
@@ -77,12 +86,15 @@ def jit(
     3.0
     """
     if function is None:
-        return lambda decorated: jit(decorated, fast=fast, internal=internal, named=named)
+        return lambda decorated: jit(
+            decorated, fast=fast, internal=internal, named=named, allocates=allocates
+        )
     # With NUMBA_DISABLE_JIT=1 kernels stay plain Python functions.
     if config.DISABLE_JIT:  # type: ignore[attr-defined]
         return function
     options = dict(_OPTIONS, fastmath=_FAST if fast else False)
     options |= {"no_cpython_wrapper": internal or named, "no_cfunc_wrapper": internal}
+    options["_nrt"] = allocates
     if internal and LINKED_ONLY is not None:
         source_digest(function)  # its callers depend on it
         helper = numba.njit(pipeline_class=LINKED_ONLY, **options)(function)

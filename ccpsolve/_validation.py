@@ -69,7 +69,7 @@ def symmetrise_data(alpha: Array, beta: Array) -> int:
     return 1
 
 
-@jit
+@jit(allocates=True)
 def symmetrise_many(alphas: Array, betas: Array) -> NDArray[np.int64]:
     """Apply `symmetrise_data` to each problem of a batch; return what it returns."""
     kinds = np.empty(alphas.shape[0], np.int64)

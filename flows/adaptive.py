@@ -30,7 +30,7 @@ RTOL = 5e-3
 #: What `AdaptiveCentral` may follow between looks at the critical directions.
 INNER = ("flow", "discrete")
 
-_FIRST_STEP, _SMALLEST_STEP, _LARGEST_STEP = 1.0, 1 / 32, 16.0
+_FIRST_STEP, _SMALLEST_STEP, _LARGEST_STEP = 1.0, 1 / 64, 16.0
 # A direction that enters or leaves is located to this time, or to this slack relative to rtol.
 _EVENT_TIME, _EVENT_SLACK = 0.05, 0.5
 # Largest correction of the slack in a step: what the linearisation leaves is a part of it.

@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import carray, types  # type: ignore[attr-defined]
+from numba import types
 from numpy.typing import NDArray
 
 from ccpsolve._lapack import gemm
@@ -29,6 +29,7 @@ from ccpsolve._solver.workspace import (
     SYSTEM,
     Workspace,
 )
+from ccpsolve._view import view
 
 __all__ = ["congruence", "fill_pairs", "pairs_below", "to_basis", "to_original"]
 
@@ -54,8 +55,8 @@ def pairs_below(r: int, k: int) -> int:
 def _to_basis(
     vector_data: Any, rows_data: Any, r: int, out_data: Any, squares_data: Any, k: int
 ) -> None:
-    vector, rows = carray(vector_data, (k * (k + 1) // 2,)), carray(rows_data, (k, k))
-    out, squares = carray(out_data, (pairs_below(r, k),)), carray(squares_data, (SQUARES, k, k))
+    vector, rows = view(vector_data, (k * (k + 1) // 2,)), view(rows_data, (k, k))
+    out, squares = view(out_data, (pairs_below(r, k),)), view(squares_data, (SQUARES, k, k))
     matrix, half = squares[LEFT], squares[MIDDLE]
     unpack(vector, matrix)
     if k > _LOOPS_ORDER:
@@ -113,8 +114,8 @@ def _product_by_loops(matrix: Array, rows: Array, r: int, half: Array, full: Arr
 def _to_original(
     pairs_data: Any, rows_data: Any, r: int, out_data: Any, squares_data: Any, k: int
 ) -> None:
-    pairs, rows = carray(pairs_data, (pairs_below(r, k),)), carray(rows_data, (k, k))
-    out, squares = carray(out_data, (k * (k + 1) // 2,)), carray(squares_data, (SQUARES, k, k))
+    pairs, rows = view(pairs_data, (pairs_below(r, k),)), view(rows_data, (k, k))
+    out, squares = view(out_data, (k * (k + 1) // 2,)), view(squares_data, (SQUARES, k, k))
     matrix, half, full = squares[LEFT], squares[MIDDLE], squares[RIGHT]
     # the upper triangle carries the off-diagonal pairs once; the symmetric part restores both
     index = 0
@@ -230,10 +231,10 @@ def congruence(beta: Array, rows: Array, r: int, ws: Workspace) -> Array:
     """
     k, n = rows.shape[0], beta.shape[0]
     m = pairs_below(r, k)
-    system = ws.operators[SYSTEM][: m * m].reshape(m, m)
-    first = ws.operators[FIRST][: m * n].reshape(m, n)
+    system = view(ws.operators[SYSTEM][: m * m], (m, m))
+    first = view(ws.operators[FIRST][: m * n], (m, n))
     if k <= _BASIS_ORDER:
-        basis = ws.operators[SECOND][: m * n].reshape(m, n)
+        basis = view(ws.operators[SECOND][: m * n], (m, n))
         _fill_basis(rows, r, basis)
         if k <= _SMALLEST_ORDER:
             _small_congruence(basis, beta, ws.scalars[SYMMETRIC] != 0.0, first, system)
@@ -241,7 +242,7 @@ def congruence(beta: Array, rows: Array, r: int, ws: Workspace) -> Array:
         gemm(False, False, 1.0, basis, beta, 0.0, first)
         gemm(False, True, 1.0, first, basis, 0.0, system)
         return system
-    half = ws.operators[SECOND][: n * m].reshape(n, m)
+    half = view(ws.operators[SECOND][: n * m], (n, m))
     _rows_to_basis(beta, rows, r, ws, half)
     for i in range(m):
         for j in range(n):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import carray, types  # type: ignore[attr-defined]
+from numba import types
 from numpy.typing import NDArray
 
 from ccpsolve._linking import exported
@@ -30,6 +30,7 @@ from ccpsolve._solver.workspace import (
     open_workspace,
     workspace_size,
 )
+from ccpsolve._view import view
 
 __all__ = [
     "COLD",
@@ -70,11 +71,11 @@ def _solve(
 ) -> float:
     ws = open_workspace(buffer, integers, k)
     n = ws.vectors.shape[1]
-    X = carray(X_data, (k, k))
-    unit = prepare(carray(alpha_data, (k, k)), carray(beta_data, (n, n)), symmetric, 1, ws)
+    X = view(X_data, (k, k))
+    unit = prepare(view(alpha_data, (k, k)), view(beta_data, (n, n)), symmetric, 1, ws)
     if start != COLD:
         scale_start(X, unit, ws)
-        beta, trial = ws.operators[BETA].reshape(n, n), ws.vectors[TRIAL]
+        beta, trial = view(ws.operators[BETA], (n, n)), ws.vectors[TRIAL]
         slack(beta, trial, ws.vectors[TARGET], ws.vectors[TRIAL_SLACK])
     elif not gradient_start(_GRADIENT_STEPS, ws):
         ws.scalars[ROUTE] = CLOSED_FORM
@@ -124,7 +125,6 @@ def solve_with_buffers(
     return residual, int(ws.scalars[STEPS]), int(ws.scalars[ROUTE])
 
 
-@jit
 def allocate(k: int) -> tuple[Array, NDArray[np.int32]]:
     """Return the two buffers of a workspace of order k."""
-    return np.empty(workspace_size(k)), np.empty(integer_size(k), np.int32)
+    return np.empty(workspace_size.py_func(k)), np.empty(integer_size.py_func(k), np.int32)

@@ -48,6 +48,7 @@ from ccpsolve._solver.workspace import (
     X,
     open_workspace,
 )
+from ccpsolve._view import view
 
 __all__ = ["dual_pays", "dual_trial", "factor_beta"]
 
@@ -65,7 +66,7 @@ def factor_beta(ws: Workspace) -> bool:
     if ws.scalars[PIVOT_RATIO] < 0.0:
         n = ws.vectors.shape[1]
         copy(ws.operators[BETA], ws.operators[FACTOR])
-        factor = ws.operators[FACTOR].reshape(n, n)
+        factor = view(ws.operators[FACTOR], (n, n))
         ws.scalars[PIVOT_RATIO] = 0.0
         if cholesky_factor(factor):
             smallest = largest = factor[0, 0]
@@ -109,12 +110,12 @@ def _dual_trial(r: int, gamma: float, buffer: Any, integers: Any, k: int) -> int
     ws = open_workspace(buffer, integers, k)
     n = ws.vectors.shape[1]
     q = n - r * (r + 1) // 2
-    factor, halves = ws.operators[FACTOR].reshape(n, n), ws.operators[FIRST][: (q + 1) * n]
-    halves = halves.reshape(q + 1, n)  # rows: L⁻¹ times those of W₂, and G
+    factor, halves = view(ws.operators[FACTOR], (n, n)), ws.operators[FIRST][: (q + 1) * n]
+    halves = view(halves, (q + 1, n))  # rows: L⁻¹ times those of W₂, and G
     fill_pairs(ws.squares[ROWS], r, halves)
     copy(ws.vectors[STEP], halves[q])
     triangular_solve_rows(False, factor, halves)
-    system, last = ws.operators[SYSTEM][: q * q].reshape(q, q), halves[q : q + 1]
+    system, last = view(ws.operators[SYSTEM][: q * q], (q, q)), halves[q : q + 1]
     ws.scalars[FACTOR_RANK] = 0.0
     _set_system(r, gamma, halves[:q], system, ws)
     if not cholesky_factor(system):

@@ -34,6 +34,7 @@ from ccpsolve._solver.workspace import (
     X,
     open_workspace,
 )
+from ccpsolve._view import view
 
 __all__ = ["gradient_start"]
 
@@ -67,7 +68,7 @@ def _first_step(beta: Array, ws: Workspace) -> float:
 def _gradient_start(steps: int, buffer: Any, integers: Any, k: int) -> int:
     ws = open_workspace(buffer, integers, k)
     n = ws.vectors.shape[1]
-    beta, x, target = ws.operators[BETA].reshape(n, n), ws.vectors[X], ws.vectors[TARGET]
+    beta, x, target = view(ws.operators[BETA], (n, n)), ws.vectors[X], ws.vectors[TARGET]
     trial, trial_slack = ws.vectors[TRIAL], ws.vectors[TRIAL_SLACK]
     dx, dg, point = ws.vectors[CENTER], ws.vectors[SLACK], ws.vectors[STEP]
     if split(target, 1.0, x, ws.vectors[S], ws) == 0:

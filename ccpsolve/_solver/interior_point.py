@@ -60,6 +60,7 @@ from ccpsolve._solver.workspace import (
     make_workspace,
     open_workspace,
 )
+from ccpsolve._view import view
 
 __all__ = ["interior_point"]
 
@@ -103,7 +104,7 @@ def _set_frame(ws: Workspace) -> bool:
 def _factor_system(ws: Workspace) -> bool:
     """Form and factorise WβWᵀ + I."""
     n = ws.vectors.shape[1]
-    beta = ws.operators[BETA].reshape(n, n)
+    beta = view(ws.operators[BETA], (n, n))
     system = congruence(beta, ws.squares[FRAME], ws.spectra.shape[1], ws)
     for i in range(n):
         system[i, i] += 1.0
@@ -121,7 +122,7 @@ def _direction(goal: float, correct: bool, ws: Workspace) -> None:
     there is compensated.
     """
     n, k = ws.vectors.shape[1], ws.spectra.shape[1]
-    system = ws.operators[SYSTEM].reshape(n, n)
+    system = view(ws.operators[SYSTEM], (n, n))
     dx, ds, h, roots = (
         ws.vectors[TRIAL],
         ws.vectors[TRIAL_SLACK],
@@ -199,7 +200,7 @@ def _move(length: float, ws: Workspace) -> None:
     n, k = ws.vectors.shape[1], ws.spectra.shape[1]
     change, image = ws.vectors[STEP], ws.vectors[CENTER]
     to_original(ws.vectors[TRIAL], ws.squares[FRAME], k, ws, change)
-    apply(ws.operators[BETA].reshape(n, n), change, image)
+    apply(view(ws.operators[BETA], (n, n)), change, image)
     for i in range(n):
         ws.vectors[X, i] += length * change[i]
         ws.vectors[S, i] += length * (image[i] + ws.vectors[SLACK, i])
@@ -209,7 +210,7 @@ def _move(length: float, ws: Workspace) -> None:
 def _interior_point(limit: int, buffer: Any, integers: Any, k: int) -> None:
     ws = open_workspace(buffer, integers, k)
     n = ws.vectors.shape[1]
-    beta, x, residual = ws.operators[BETA].reshape(n, n), ws.vectors[X], ws.vectors[SLACK]
+    beta, x, residual = view(ws.operators[BETA], (n, n)), ws.vectors[X], ws.vectors[SLACK]
     _start(ws)
     for _ in range(limit):
         slack(beta, x, ws.vectors[TARGET], residual)

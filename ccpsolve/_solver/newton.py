@@ -67,6 +67,7 @@ from ccpsolve._solver.workspace import (
     X,
     open_workspace,
 )
+from ccpsolve._view import view
 
 __all__ = ["ROUNDING", "newton", "refine"]
 
@@ -119,10 +120,10 @@ def _interior_trial(beta: Array, ws: Workspace) -> bool:
     if ws.scalars[SYMMETRIC] != 0.0:
         solved = factor_beta(ws)
         if solved:
-            cholesky_solve(ws.operators[FACTOR].reshape(beta.shape), trial)
+            cholesky_solve(view(ws.operators[FACTOR], beta.shape), trial)
     else:
         copy(ws.operators[BETA], ws.operators[SYSTEM])
-        solved = factor_and_solve(ws.operators[SYSTEM].reshape(beta.shape), trial, ws)
+        solved = factor_and_solve(view(ws.operators[SYSTEM], beta.shape), trial, ws)
     ws.scalars[FACTOR_RANK] = ws.spectra.shape[1] if solved else 0.0
     return solved
 
@@ -178,7 +179,7 @@ def _take_residual(ws: Workspace) -> float:
 def _newton(limit: int, refines: int, buffer: Any, integers: Any, k: int) -> float:
     ws = open_workspace(buffer, integers, k)
     n = ws.vectors.shape[1]
-    beta, trial = ws.operators[BETA].reshape(n, n), ws.vectors[TRIAL]
+    beta, trial = view(ws.operators[BETA], (n, n)), ws.vectors[TRIAL]
     goal = ROUNDING * math.sqrt(n)
     smallest, last, last_rank = np.inf, np.inf, -1
     iterations = 0

@@ -47,6 +47,7 @@ from ccpsolve._solver.workspace import (
     X,
     open_workspace,
 )
+from ccpsolve._view import view
 
 __all__ = [
     "DIRECT_ORDER",
@@ -138,7 +139,7 @@ def _precondition(remainder: Array, r: int, ws: Workspace, out: Array) -> None:
         for i in range(m):
             out[i] = remainder[i] / (ws.scalars[MEAN_DIAGONAL] + ws.vectors[MIXED, i])
         return
-    factor = ws.operators[SYSTEM][: m * m].reshape(m, m)
+    factor = view(ws.operators[SYSTEM][: m * m], (m, m))
     to_original(remainder, ws.squares[ROWS], r, ws, ws.vectors[SLACK])
     to_basis(ws.vectors[SLACK], ws.squares[FRAME], r, ws, out)
     _solve_factored(factor, out, ws)
@@ -152,7 +153,7 @@ def _solve_by_products(
 ) -> int:
     ws = open_workspace(buffer, integers, k)
     n, m = ws.vectors.shape[1], pairs_below(r, k)
-    beta, right = ws.operators[BETA].reshape(n, n), ws.operators[FIRST][:m]
+    beta, right = view(ws.operators[BETA], (n, n)), ws.operators[FIRST][:m]
     solution, remainder = ws.vectors[TRIAL][:m], ws.vectors[REMAINDER][:m]
     direction, image = ws.vectors[DIRECTION][:m], ws.vectors[IMAGE][:m]
     preconditioned = ws.vectors[PRECONDITIONED][:m]
@@ -236,10 +237,10 @@ def old_factor_trial(beta: Array, r: int, gamma: float, ws: Workspace) -> None:
     if r == rows.shape[0]:
         copy(step, trial)
         position = FACTOR if ws.scalars[SYMMETRIC] != 0.0 else SYSTEM
-        _solve_factored(ws.operators[position].reshape(n, n), trial, ws)
+        _solve_factored(view(ws.operators[position], (n, n)), trial, ws)
     else:
         m = pairs_below(r, rows.shape[0])
-        factor = ws.operators[SYSTEM][: m * m].reshape(m, m)
+        factor = view(ws.operators[SYSTEM][: m * m], (m, m))
         to_basis(step, ws.squares[FRAME], r, ws, trial)
         _solve_factored(factor, trial[:m], ws)
         to_original(trial[:m], ws.squares[FRAME], r, ws, trial)

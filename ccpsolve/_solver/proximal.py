@@ -31,6 +31,7 @@ from ccpsolve._solver.workspace import (
     Workspace,
     make_workspace,
 )
+from ccpsolve._view import view
 
 __all__ = ["proximal"]
 
@@ -60,7 +61,7 @@ def _set_shift(shift: float, ws: Workspace) -> None:
 def _newton_from_best(limit: int, ws: Workspace) -> float:
     """Start Newton's method at the point in BEST."""
     n = ws.vectors.shape[1]
-    beta, trial = ws.operators[BETA].reshape(n, n), ws.vectors[TRIAL]
+    beta, trial = view(ws.operators[BETA], (n, n)), ws.vectors[TRIAL]
     copy(ws.vectors[BEST], trial)
     slack(beta, trial, ws.vectors[TARGET], ws.vectors[TRIAL_SLACK])
     return newton(limit, ws)

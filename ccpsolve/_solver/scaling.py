@@ -35,6 +35,7 @@ from ccpsolve._solver.workspace import (
     TRIAL,
     Workspace,
 )
+from ccpsolve._view import view
 
 __all__ = ["prepare", "scale_residual", "scale_start", "unscale"]
 
@@ -97,7 +98,7 @@ def _scale_alpha(alpha: Array, ws: Workspace) -> float:
 def _scale_beta(beta: Array, unit: float, ws: Workspace) -> None:
     """Write C⊗C β C⊗C/unit to BETA, its diagonal, and the scales derived from it."""
     n = beta.shape[0]
-    scaled, pair = ws.operators[BETA].reshape(n, n), ws.vectors[STEP]
+    scaled, pair = view(ws.operators[BETA], (n, n)), ws.vectors[STEP]
     largest, trace = 0.0, 0.0
     for i in range(n):
         factor = pair[i] / unit

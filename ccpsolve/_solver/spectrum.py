@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import carray, types  # type: ignore[attr-defined]
+from numba import types
 from numpy.typing import NDArray
 
 from ccpsolve._lapack import eigh_rows
@@ -13,6 +13,7 @@ from ccpsolve._linking import exported
 from ccpsolve._numba import inline
 from ccpsolve._solver.svec_kernels import add_dyad, unpack
 from ccpsolve._solver.workspace import ROWS, VALUES, WORKSPACE, Workspace, open_workspace
+from ccpsolve._view import view
 
 __all__ = ["count_positive", "decompose", "split"]
 
@@ -50,7 +51,7 @@ def _split(
 ) -> int:
     ws = open_workspace(buffer, integers, k)
     n = ws.vectors.shape[1]
-    z, x, s = carray(z_data, (n,)), carray(x_data, (n,)), carray(s_data, (n,))
+    z, x, s = view(z_data, (n,)), view(x_data, (n,)), view(s_data, (n,))
     decompose(z, ws)
     values, rows = ws.spectra[VALUES], ws.squares[ROWS]
     r = count_positive(values)

@@ -10,11 +10,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray, types  # type: ignore[attr-defined]
+from numba import types
 from numpy.typing import NDArray
 
 from ccpsolve._lapack import eigh_workspace_sizes
 from ccpsolve._numba import inline, jit
+from ccpsolve._view import view
 
 __all__ = ["Workspace", "integer_size", "make_workspace", "workspace_size"]
 
@@ -108,10 +109,10 @@ def make_workspace(buffer: Array, integers: NDArray[np.int32], k: int) -> Worksp
     d = c + SPECTRA * k
     e = d + SCALARS
     return Workspace(
-        vectors=buffer[a:b].reshape(VECTORS, n),
-        operators=buffer[:a].reshape(OPERATORS, n * n),
-        squares=buffer[b:c].reshape(SQUARES, k, k),
-        spectra=buffer[c:d].reshape(SPECTRA, k),
+        vectors=view(buffer[a:b], (VECTORS, n)),
+        operators=view(buffer[:a], (OPERATORS, n * n)),
+        squares=view(buffer[b:c], (SQUARES, k, k)),
+        spectra=view(buffer[c:d], (SPECTRA, k)),
         scalars=buffer[d:e],
         lapack=buffer[e:],
         pivots=integers[eigh_workspace_sizes(k)[1] :],
@@ -127,5 +128,5 @@ WORKSPACE = (types.CPointer(types.float64), types.CPointer(types.int32), types.i
 @inline
 def open_workspace(buffer: Any, integers: Any, k: int) -> Workspace:
     """Rebuild a workspace from what was passed for it in a call by name."""
-    floats = carray(buffer, (workspace_size(k),))
-    return make_workspace(floats, carray(integers, (integer_size(k),)), k)
+    floats = view(buffer, (workspace_size(k),))
+    return make_workspace(floats, view(integers, (integer_size(k),)), k)

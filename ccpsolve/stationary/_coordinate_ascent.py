@@ -87,7 +87,7 @@ def solve_coordinate_ascent(
     return Candidate(p, E, sweeps, "the sweeps allowed were spent")
 
 
-@jit
+@jit(allocates=True)
 def _sweep(data, indices, indptr, c, E, sweeps):
     """Replace each row of E by the best one, ``sweeps`` times over."""
     d, r = E.shape

@@ -64,7 +64,7 @@ def test_the_tolerance_is_honoured_where_there_is_no_constraint(matrix, duration
         ("disc", (1.4, 1.8), 3, 3),
         ("spectrahedron", (1.0, 1.4), 3, 3),
         ("rotating", (2.0, 2.4), 3, 3),
-        ("index_two", (1.0, 1.4), 16, 2),  # first steps, of third order, must not be all
+        ("index_two", (1.0, 1.4), 16, 3),  # first steps, of third order, must not be all
     ],
 )
 def test_second_order_in_the_step(name, interval, coarsest, decades):

@@ -10,6 +10,7 @@ from ccpsolve._solver.driver import allocate
 from ccpsolve._solver.dual_system import dual_trial, factor_beta
 from ccpsolve._solver.pair_system import boundary_trial, old_factor_trial
 from ccpsolve._solver.scaling import prepare
+from ccpsolve._solver.svec_kernels import copy
 from ccpsolve._solver.workspace import (
     BETA,
     PIVOT_RATIO,
@@ -20,19 +21,21 @@ from ccpsolve._solver.workspace import (
     X,
     make_workspace,
 )
+from ccpsolve._view import view
 
 GAMMA = 0.7
 
 
 @jit
-def trial(way, alpha, beta, r, rows, values, x, right, buffer, integers):
+def trial(way, alpha, beta, r, rows, values, x, right, buffer, integers, out):
     ws = make_workspace(buffer, integers, alpha.shape[0])
     prepare(alpha, beta, 1, 0, ws)
-    scaled = ws.operators[BETA].reshape(beta.shape)
-    ws.squares[ROWS][:] = rows
-    ws.spectra[VALUES][:] = values
-    ws.vectors[X][:] = x
-    ws.vectors[STEP][:] = right
+    scaled = view(ws.operators[BETA], beta.shape)
+    for i in range(len(values)):
+        copy(rows[i], ws.squares[ROWS, i])
+    copy(values, ws.spectra[VALUES])
+    copy(x, ws.vectors[X])
+    copy(right, ws.vectors[STEP])
     if way == 1:
         solved = factor_beta(ws) and dual_trial(r, GAMMA, ws)
     else:
@@ -40,7 +43,8 @@ def trial(way, alpha, beta, r, rows, values, x, right, buffer, integers):
         solved = boundary_trial(scaled, r, GAMMA, 0.0, ws)
     if way == 2:
         old_factor_trial(scaled, r, GAMMA, ws)
-    return solved, ws.vectors[TRIAL].copy()
+    copy(ws.vectors[TRIAL], out)
+    return solved
 
 
 @pytest.mark.parametrize(("k", "r"), [(2, 1), (5, 2), (7, 6), (12, 4), (12, 10), (16, 14), (17, 9)])
@@ -53,9 +57,8 @@ def test_dual_unknowns_and_the_kept_factor_give_the_step_of_the_direct_system(k,
     x = svec((rows.T * np.maximum(values, 0.0)) @ rows)
     right = rng.standard_normal(x.size)
     data = (problem.alpha, problem.beta, r, rows, values, x, right)
-    answers = [trial(way, *data, *allocate(k)) for way in range(3)]
-    solved, (direct, dual, kept) = zip(*answers, strict=True)
-    assert all(solved)
+    direct, dual, kept = steps = np.empty((3, x.size))
+    assert all(trial(way, *data, *allocate(k), steps[way]) for way in range(3))
     size = np.linalg.norm(direct - x)
     assert np.linalg.norm(dual - direct) <= 1e-11 * size
     assert np.linalg.norm(kept - direct) <= 1e-11 * size
