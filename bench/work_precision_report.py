@@ -106,7 +106,8 @@ adaptive steps of at most 1/8 with eigenvectors to the residual 1e-5 (on the las
 exact solution); Euler's scheme converges to it with first order. Bill: gradients per unit of time,
 a column of second or third derivatives counted as many as it takes CPU time when it is asked for
 alone. *Strict*: a spectrum from scratch to the residual 1e-7 and all pairs of third derivatives at
-each of four steps per unit of time; *warm*: the same from the vectors of the last step;
+each of four steps per unit of time, found from eight random vectors (the adaptive integrator starts
+from three); *warm*: the same from the vectors of the last step;
 *economical*: the same to the residual 1e-3. *Adaptive*: `AdaptiveCentral` at several `rtol`;
 *differences*: the same with `derivatives="differences"`, where the gradients are all there is. On
 problems in closed form the drift counts one and a look at the constraint one.

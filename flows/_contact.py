@@ -7,7 +7,7 @@ comparable while P moves.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -25,14 +25,34 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 
-# Directions with θ > threshold − MARGIN are in the frame of the complementarity problem.
-MARGIN = 0.1
+# Directions with θ > threshold − MARGIN enter the frame of the complementarity problem; they leave
+# it below threshold − _LEAVING: one that comes and goes costs its third derivatives every time.
+MARGIN, _LEAVING = 0.1, 0.15
 # A direction of the new frame with less than this cosine to the old one is new.
 _KNOWN = 0.8
 # Vectors are predicted to turn by at most this (about 27°).
 _FARTHEST = 0.5
+# A power step with what is known anyway takes errors out of the vectors, which lie mostly at small
+# eigenvalues: hence a little more than that.
+_POWER = 1.25
 # A force with less than this share in the velocity may be taken not to be pulled back.
 _WORTH_RELAXING = 0.03
+
+
+class Foreseen(NamedTuple):
+    """Orthonormal vectors expected to be held, with what was computed for them together.
+
+    Attributes
+    ----------
+    V, AV : Tensor, shape (d, r)
+        The vectors, and their images under ``P^{-1/2}HP^{-1/2}``.
+    squares : Tensor, shape (d, r)
+        ``∇³L[u, u]`` along ``u = P^{-1/2}v``.
+    """
+
+    V: Tensor
+    AV: Tensor
+    squares: Tensor
 
 
 class CentralContact:
@@ -48,11 +68,12 @@ class CentralContact:
         before: CentralContact | None,
         multiplier: Array,
         share: float,
+        foreseen: Foreseen | None = None,
     ) -> None:
         self._problem, self.t, self._state = problem, t, state
         self.p, self.spectrum = p, spectrum
         support = dvi.support(multiplier)
-        self._share = share
+        self._share, self._foreseen = share, foreseen
         self.k = self._size(before, support)
         threshold, values = problem.method.threshold, spectrum.values
         self.slack = np.diag(threshold - values[: self.k])
@@ -92,7 +113,8 @@ class CentralContact:
 
     def predicted(self, t: float) -> Tensor:
         """Return the tracked vectors at a later time, if they go on turning as they do."""
-        V = self.spectrum.V
+        values = _like(self.spectrum.values, self.spectrum.V)
+        V = self.spectrum.V + _POWER * (self.spectrum.AV / values - self.spectrum.V)
         if self._turning is None:
             return V
         change = self._turning * (t - self.t)
@@ -100,6 +122,24 @@ class CentralContact:
         change = change * min(1.0, _FARTHEST / farthest) if farthest else change
         m = change.shape[1]
         return torch.cat([V[:, :m] + change, V[:, m:]], dim=1)
+
+    def foreseen(
+        self, t: float, state: State, p: Tensor, multiplier: Array, share: float
+    ) -> Foreseen | None:
+        """Return the vectors held at a later point, where their 𝒯 is to be renewed.
+
+        𝒯 gives their images as well, so that the look there has less to do.
+        """
+        support = dvi.support(multiplier)
+        if "third" not in self.__dict__ or not self._problem.upkeep.is_due(
+            self.third, t, support.shape[1], share
+        ):
+            return None
+        V = self.predicted(t)[:, : self.k] @ _like(support, self.V)
+        V = torch.linalg.qr(V)[0]
+        root = p.sqrt() if p.ndim == 0 else p.sqrt()[:, None]
+        HU, squares = self._problem.objective.curvature(state.w, V / root)
+        return Foreseen(V, HU / root, squares)
 
     def share(self, t: float, state: State, multiplier: Array) -> float:
         """Return the size of the force over that of the velocity on the way to a state."""
@@ -112,7 +152,10 @@ class CentralContact:
 
     def _size(self, before: CentralContact | None, support: Array) -> int:
         """Return the number of directions in the frame."""
-        k = self.spectrum.above(self._problem.method.threshold - MARGIN)
+        threshold = self._problem.method.threshold
+        k = self.spectrum.above(threshold - MARGIN)
+        if before is not None:
+            k = max(k, min(before.k, self.spectrum.above(threshold - _LEAVING)))
         if before is None or not support.shape[1]:
             return k
         held = before.V @ torch.as_tensor(support).to(before.V)
@@ -167,7 +210,7 @@ class CentralContact:
     @property
     def carried(self) -> Tensor:
         """The same at the previous contact, in this frame; of new directions, as here."""
-        if self._before is None:
+        if self._before is None or "third" not in self._before.__dict__:
             return self.columns
         known = self.transport @ self.transport.T
         old = self._before.columns @ _like(dvi.congruence(self.transport.T), self.columns)
@@ -188,6 +231,19 @@ class CentralContact:
         root = self._root(h)
         relaxed = self._relaxed(displacements[:d] * root, h) / root
         return torch.cat([relaxed, self._decayed(displacements[d:], h)])
+
+    def drift_near(self, t: float, z: Tensor, error: float) -> Tensor | None:
+        """Return the drift at a state close by, from the gradient here and what is known of H.
+
+        None where the products with H that are not known may amount to more than ``error``.
+        """
+        root = self._root(0.0).squeeze()
+        change = (self._problem.split(z).w - self._state.w) * root
+        known, rest = self._loss_relaxation.product(change)
+        if float(self.spectrum.values[-1]) * float((rest / root).norm()) > error:
+            return None
+        gradient = self._problem.objective.gradient(self._state.w)
+        return self._problem.drift_at(t, z, gradient + root * known)
 
     def _root(self, h: float) -> Tensor:
         """Return ``P^{1/2}`` as a column, at the middle of a step that ends here."""
@@ -241,10 +297,14 @@ class CentralContact:
     def third(self) -> Third:
         """``𝒯``: all pairs where directions are new, else renewed along the held ones."""
         before, upkeep, w = self._before, self._problem.upkeep, self._state.w
-        if before is None or self._renewed or self.k == 0:
+        if before is None or "third" not in before.__dict__ or self._renewed or self.k == 0:
             return upkeep.computed(w, self.U, self.t, self._held.shape[1])
         stale = carried(before.third, self._map(before))
-        return upkeep.renewed(stale, w, self.U, self.t, self._held, self._share)
+        held, squares = self._held, None
+        if self._foreseen is not None:
+            held, squares = _numpy(self.V.T @ self._foreseen.V), self._foreseen.squares
+            held = held / np.linalg.norm(held, axis=0)
+        return upkeep.renewed(stale, w, self.U, self.t, held, self._share, squares)
 
     def _map(self, before: CentralContact) -> Array:
         """Return M, shape (k0, k), with ``U ≈ U_before M`` in the least-squares sense of P."""

@@ -115,6 +115,12 @@ class GradientGraph:
             done += k - i
         return result
 
+    def curvature_columns(self, U: Tensor) -> Tensor:
+        """Return ``∇²f(w) u_j``, then ``∇³f(w)[u_j, u_j]``, shape (d, 2m)."""
+        second = [self._hessian_column(u) for u in U.T]
+        third = [_pull_back(column, self._w, u) for column, u in zip(second, U.T, strict=True)]
+        return torch.stack([*(column.detach() for column in second), *third], dim=1)
+
     def _third_row(self, u: Tensor, V: Tensor, batch: ColumnBatch) -> Tensor:
         """Return the columns ``∇³f(w)[u, v_j]``; what is recorded for u is freed on return."""
         return batch.pull_back(self._hessian_column(u), self._w, V)

@@ -3,7 +3,8 @@
 For unit vectors u and v, with the gradient g at w known,
 
 * ``∇²L v ≈ (g(w + hv) − g(w))/h``: 1 gradient;
-* ``∇³L[u,u] ≈ (g(w + hu) − 2g(w) + g(w − hu))/h²``: 2 gradients;
+* ``∇³L[u,u] ≈ (g(w + hu) − 2g(w) + g(w − hu))/h²``: 2 gradients, which also tell
+  ``∇²L u ≈ (g(w + hu) − g(w − hu))/2h``;
 * ``∇³L[u,v] = (∇³L[u+v,u+v] − ∇³L[u−v,u−v])/4``: 4 gradients, or
   ``(∇³L[u+v,u+v] − ∇³L[u,u] − ∇³L[v,v])/2``: 2 gradients where the squares are known.
 """
@@ -69,6 +70,13 @@ class Differences:
             result[:, j] = (self._evaluate(w + step * v)[1] - here) * (lengths[j] / step)
         return result
 
+    def curvature_columns(self, w: Tensor, U: Tensor) -> Tensor:
+        """Return ``∇²L(w) u_j``, then ``∇³L(w)[u_j, u_j]``, for two gradients each."""
+        U, lengths = _normalized(U)
+        columns = [self._curvature(w, u) for u in U.T]
+        second, third = (torch.stack(side, 1) for side in zip(*columns, strict=True))
+        return torch.cat([second * lengths, third * lengths**2], dim=1)
+
     def third_columns(self, w: Tensor, U: Tensor, V: Tensor) -> Tensor:
         """Return the columns ``∇³L(w)[u_j, v_j]``; a single column u goes with every v_j."""
         (U, sizes), (V, lengths) = _normalized(U.expand_as(V)), _normalized(V)
@@ -97,10 +105,14 @@ class Differences:
 
     def _square(self, w: Tensor, u: Tensor) -> Tensor:
         """Return ``∇³L(w)[u, u]``."""
+        return self._curvature(w, u)[1]
+
+    def _curvature(self, w: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``∇²L(w) u`` and ``∇³L(w)[u, u]``."""
         step = third_step(w)
         _, here = self.value_and_gradient(w)
         ahead, behind = self._evaluate(w + step * u)[1], self._evaluate(w - step * u)[1]
-        return (ahead - 2 * here + behind) / step**2
+        return (ahead - behind) / (2 * step), (ahead - 2 * here + behind) / step**2
 
 
 def second_step(w: Tensor) -> float:

@@ -107,9 +107,13 @@ class Evaluation:
         self.third = third
         self._record: GradientGraph | None = None
 
+    def is_recorded(self, w: Tensor) -> bool:
+        """Whether the gradient at ``w`` is known from the last columns."""
+        return self._record is not None and self._record.is_at(w)
+
     def value(self, w: Tensor) -> float:
         """Return ``L(w)``."""
-        if self._record is not None and self._record.is_at(w):
+        if self._record is not None and self.is_recorded(w):
             return float(self._record.value)
 
         self._record = None  # its memory may be needed now
@@ -123,7 +127,7 @@ class Evaluation:
 
     def value_and_gradient(self, w: Tensor) -> tuple[float, Tensor]:
         """Return ``L(w)`` and ``∇L(w)``, shape (d,)."""
-        if self._record is not None and self._record.is_at(w):
+        if self._record is not None and self.is_recorded(w):
             return float(self._record.value), self._record.gradient
 
         self._record = None
@@ -142,6 +146,10 @@ class Evaluation:
         """Return ``∇²L(w) V``, shape (d, m)."""
         batch = self.second.batch
         return self._columns(w, self.second, V.shape[1], lambda g: g.hessian_columns(V, batch))
+
+    def curvature_columns(self, w: Tensor, U: Tensor) -> Tensor:
+        """Return ``∇²L(w) u_j``, then ``∇³L(w)[u_j, u_j]``, shape (d, 2m)."""
+        return self._columns(w, self.third, 1, lambda g: g.curvature_columns(U))
 
     def third_columns(self, w: Tensor, U: Tensor, V: Tensor) -> Tensor:
         """Return the columns ``∇³L(w)[u_j, v_j]``; a single column u goes with every v_j."""

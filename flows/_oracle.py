@@ -169,7 +169,7 @@ class Oracle:
         return self._counted_gradient(w)
 
     def _counted_gradient(self, w: Tensor) -> tuple[float, Tensor]:
-        self._counts["gradient"] += 1
+        self._counts["gradient"] += not self._evaluation.is_recorded(w)
         return self._evaluation.value_and_gradient(w)
 
     def hvp(self, w: Tensor, V: Tensor) -> Tensor:
@@ -204,6 +204,46 @@ class Oracle:
             return self._differences.hessian_columns(w, V)
         self._counts["hvp"] += V.shape[1]
         return self._evaluation.hessian_columns(w, V)
+
+    def curvature(self, w: Tensor, U: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``∇²L(w) u_j`` and ``∇³L(w)[u_j, u_j]``, at the price of the latter.
+
+        Only third derivatives are counted.
+
+        Parameters
+        ----------
+        w : Tensor, shape (d,)
+        U : Tensor, shape (d, m)
+
+        Returns
+        -------
+        second, third : Tensor, shape (d, m)
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the shape, dtype or device of an argument is not that of the objective.
+
+        Examples
+        --------
+        >>> import torch, flows
+        >>> w = torch.tensor([1.0, 2.0])
+        >>> u = torch.tensor([[0.0], [1.0]])
+        >>> flows.Objective.from_function(lambda w: w[0] * w[1] ** 2, w).curvature(w, u)
+        (tensor([[4.],
+                [2.]]), tensor([[2.],
+                [0.]]))
+        """
+        self._require_point(w)
+        self._require_columns("U", U)
+        if not U.shape[1]:
+            return U, U
+        if self._differences is not None:
+            both = self._differences.curvature_columns(w, U)
+        else:
+            self._counts["third"] += U.shape[1]
+            both = self._evaluation.curvature_columns(w, U)
+        return both[:, : U.shape[1]], both[:, U.shape[1] :]
 
     def third(self, w: Tensor, U: Tensor, V: Tensor) -> Tensor:
         """Return the columns ``∇³L(w)[u_j, v_j]``.

@@ -77,6 +77,13 @@ class Relaxation:
             new = image
         self._diagonalize()
 
+    def product(self, vector: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the product of A with the part of a vector inside the subspace, and the rest."""
+        in_V = self._V.T @ vector
+        rest = vector - self._V @ in_V
+        in_W = self._W.T @ rest
+        return self._AV @ in_V + self._AW @ in_W, rest - self._W @ in_W
+
     def __call__(self, columns: Tensor, h: float) -> Tensor:
         """Return ``φ₁(hA)`` of columns; what lies outside the subspace stays as it is."""
         lost = torch.as_tensor(1 - phi(h * np.maximum(self._values, 0.0))).to(columns)

@@ -18,7 +18,7 @@ Array = np.ndarray
 # what the flow may have of errors, relative to its velocity,
 _AGED = 1.0
 # and they may have changed by this fraction,
-_OLD = 0.1
+_OLD = 0.2
 # of which this much is assumed of the last interval, even if they were found not to change.
 _LEAST = 0.01
 # Beyond this many held directions, a mixed derivative is renewed in every turn as well. Without it
@@ -65,8 +65,21 @@ class Upkeep:
             return Third(U, t, 0)
         return Third(self._objective.third_pairs(w, U) * _like(scales(k), w), t, rank)
 
+    def is_due(self, stale: Third, t: float, rank: int, share: float) -> bool:
+        """Whether 𝒯 is to be renewed for so many held directions; see :meth:`renewed`."""
+        aged = self._rate * (t - stale.since)
+        fresh = rank <= stale.rank and aged < _OLD and aged * share <= _AGED * self._accuracy
+        return rank > 0 and not fresh
+
     def renewed(
-        self, stale: Third, w: Tensor, U: Tensor, t: float, held: Array, share: float
+        self,
+        stale: Third,
+        w: Tensor,
+        U: Tensor,
+        t: float,
+        held: Array,
+        share: float,
+        squares: Tensor | None = None,
     ) -> Third:
         """Return 𝒯 of an earlier point, given in the frame U, brought up to date.
 
@@ -78,24 +91,33 @@ class Upkeep:
             Orthonormal basis of the range of the multiplier.
         share : float
             Size of the force ½𝒯[X] relative to the velocity of the flow.
+        squares : Tensor, shape (d, r), optional
+            ``∇³L[u, u]`` along the basis, if it is known already.
         """
         rank, columns = held.shape[1], stale.columns
         if rank == 0:
             return stale._replace(rank=0)
-        aged = self._rate * (t - stale.since)
-        if rank <= stale.rank and aged < _OLD and aged * share <= _AGED * self._accuracy:
+        if squares is None and not self.is_due(stale, t, rank, share):
             return stale
         axes = np.linalg.qr(held, mode="complete")[0]
-        directions = np.stack([*axes.T[:rank], *self._mixed(axes, rank)], axis=1)
-        along = U @ _like(directions, w)
-        squares = np.stack([svec(np.outer(z, z)) for z in directions.T], axis=1)
-        fresh = self._objective.third(w, along, along)
-        change = fresh - columns @ _like(squares, w)
+        mixed = self._mixed(axes, rank)
+        if squares is None:
+            squares = self._squares(w, U, axes[:, :rank])
+        else:
+            axes[:, :rank] = held
+        directions = np.stack([*axes.T[:rank], *mixed], axis=1)
+        fresh = torch.cat([squares, self._squares(w, U, directions[:, rank:])], dim=1)
+        units = np.stack([svec(np.outer(z, z)) for z in directions.T], axis=1)
+        change = fresh - columns @ _like(units, w)
         if rank <= stale.rank and t > stale.since:
             relative = float(change[:, :rank].norm() / fresh[:, :rank].norm())
             self._rate = max(relative, _LEAST) / (t - stale.since)
         # The smallest change of 𝒯 that agrees with what was computed.
-        return Third(columns + change @ _like(np.linalg.pinv(squares), w), t, rank)
+        return Third(columns + change @ _like(np.linalg.pinv(units), w), t, rank)
+
+    def _squares(self, w: Tensor, U: Tensor, directions: Array) -> Tensor:
+        along = U @ _like(directions, w)
+        return self._objective.third(w, along, along) if along.shape[1] else along
 
     def _mixed(self, axes: Array, rank: int) -> list[Array]:
         """Return directions between two axes, at least one of them held, in turns."""

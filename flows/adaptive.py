@@ -39,6 +39,8 @@ _SLACK = 0.03
 _INFEASIBLE = 0.01
 # Errors that the loss pulls back are judged by their mean over a step and this time.
 _SETTLING = 2.0
+# Random vectors of a cold start: of the few directions near the edge where most flows begin.
+_COLD_BLOCK = 3
 # Error of eigenvalues relative to rtol.
 _EIGENVALUE = 0.5
 
@@ -127,7 +129,11 @@ class AdaptiveCentral(Flow):
         if self.residual_tol is not None:
             return CriticalSubspace(dim, threshold=threshold, guards=1, tol=self.residual_tol)
         return CriticalSubspace(
-            dim, threshold=threshold, guards=1, eigenvalue_tol=_EIGENVALUE * self.rtol
+            dim,
+            threshold=threshold,
+            guards=1,
+            eigenvalue_tol=_EIGENVALUE * self.rtol,
+            block=_COLD_BLOCK,
         )
 
     def observe(self, *, spectrum: bool) -> Observation:

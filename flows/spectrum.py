@@ -30,6 +30,8 @@ _RELATIVE_GUARD = 0.1
 
 # Eigenvectors can be asked for to an angle if their values are less than this from the threshold.
 _AT_EDGE = 0.1
+# Error of an eigenvalue that is further away, relative to the distance.
+_FAR = 0.03
 
 # At a cold start, relative to the largest eigenvalue: all of a block, where nothing is known yet.
 _COLD_GUARD = 0.03
@@ -37,9 +39,9 @@ _COLD_GUARD = 0.03
 # largest eigenvalue: a random vector has a small value, a small residual, and guards nothing.
 _NEW_GUARD, _LEAST_GUARD = 0.1, 0.01
 
-# Pairs resolved by a cold start: a Krylov space grown from b vectors sees at most b copies of a
-# multiple eigenvalue, and clusters at the edge of stability are the rule.
-_COLD_BLOCK = 8
+# A Krylov space grown from b vectors sees at most b copies of a multiple eigenvalue, and clusters
+# at the edge of stability are the rule: a cold start draws this many more than are to be tracked.
+_SPARE = 1
 
 
 class SpectrumError(FlowsError):
@@ -114,6 +116,9 @@ class CriticalSubspace:
         Accept a pair above ``level`` instead as soon as the estimate ``‖r‖²/gap`` of the error of
         its eigenvalue is below this, with the gap to the eigenvalues below ``level``; and the top
         pair, if it is below, like a further guard.
+    block : int
+        Number of random vectors that a cold start begins with, and of pairs it resolves. More are
+        drawn until there is one more than are tracked.
     max_tracked : int
         Largest number of eigenvalues above ``level``; the flow's complementarity problem grows
         with its square.
@@ -148,6 +153,7 @@ class CriticalSubspace:
         guards: int = 2,
         tol: float = 1e-3,
         eigenvalue_tol: float | None = None,
+        block: int = 8,
         max_tracked: int = 40,
         max_products: int = 1000,
         seed: int = 0,
@@ -164,13 +170,20 @@ class CriticalSubspace:
         self.guards = guards
         self.tol = tol
         self.eigenvalue_tol = eigenvalue_tol
+        self.block = block
         self.max_tracked = max_tracked
         self.max_products = max_products
         self._generator = torch.Generator().manual_seed(seed)
         self._basis: Tensor | None = None
 
     def update(
-        self, hvp: HVP, p: Tensor, *, angle: float = math.inf, start: Tensor | None = None
+        self,
+        hvp: HVP,
+        p: Tensor,
+        *,
+        angle: float = math.inf,
+        start: Tensor | None = None,
+        known: tuple[Tensor, Tensor] | None = None,
     ) -> Spectrum:
         """Return the top of the spectrum of ``P⁻¹H``, starting from the last call's vectors.
 
@@ -184,6 +197,8 @@ class CriticalSubspace:
             Largest error of the eigenvectors at the edge: of values above ``threshold − 0.1``.
         start : Tensor, shape (d, m), optional
             Vectors to start from instead of those of the last call.
+        known : Tensor, Tensor, shape (d, r), optional
+            Vectors in the span of ``start`` to which ``A`` need not be applied, and their images.
 
         Raises
         ------
@@ -198,16 +213,17 @@ class CriticalSubspace:
             return hvp(V / scale) / scale
 
         cold, grown = self._basis is None, False
-        basis = _Basis(apply, self._start(root) if start is None else start)
+        basis = _Basis(apply, self._start(root) if start is None else start, known)
+        drawn = basis.size
         while True:
             values, ritz = basis.rayleigh_ritz()
             tracked = self._tracked(values)
-            goal = max(tracked, _COLD_BLOCK) if cold else tracked
+            goal = max(tracked + _SPARE, self.block) if cold else tracked
             wanted = min(goal, basis.size)
             residual = basis.residuals(values, ritz, wanted)
             norms = _norms(residual)
             open_pairs = np.flatnonzero(norms > self._allowed(values[:wanted], cold, grown, angle))
-            short = min(goal, self.dim) - basis.size
+            short = min(goal, self.dim) - (drawn if cold else basis.size)
             if len(open_pairs) == 0 and short <= 0:
                 break
             if basis.products >= self.max_products:
@@ -219,7 +235,7 @@ class CriticalSubspace:
             new = residual[:, torch.as_tensor(open_pairs, device=residual.device)]
             if short > 0:
                 new = torch.cat([new, self._random(short, new)], dim=1)
-                grown = True
+                grown, drawn = True, drawn + short
             if basis.size + new.shape[1] > max(4 * wanted, 24):
                 basis.restart(ritz, 2 * wanted)
             if not basis.expand(new):
@@ -244,19 +260,21 @@ class CriticalSubspace:
         room = np.maximum(self.threshold - values, 0.0)
         allowed[near:] = np.maximum(allowed[near:], _GUARD * room[near:])
         allowed[near + 1 :] = np.maximum(allowed[near + 1 :], _FURTHER_GUARD * room[near + 1 :])
+        new = np.maximum(_NEW_GUARD * np.abs(values[near:]), _LEAST_GUARD * abs(values[0]))
         if self.eigenvalue_tol is not None:
             gap = np.maximum(values[:near] - (values[near] if near < len(values) else 0.0), 0.0)
-            needed = np.sqrt(self.eigenvalue_tol * gap)
+            needed = np.sqrt(np.maximum(self.eigenvalue_tol, _FAR * room[:near]) * gap)
             at_edge = values[:near] > self.threshold - _AT_EDGE
             needed[at_edge] = np.minimum(needed, angle * gap)[at_edge]
             allowed[:near] = np.maximum(allowed[:near], needed)
             visible = np.minimum(_FURTHER_GUARD * room[near:], _RELATIVE_GUARD * abs(values[0]))
-            if grown:
-                new = np.maximum(_NEW_GUARD * np.abs(values[near:]), _LEAST_GUARD * abs(values[0]))
-                visible = np.minimum(visible, new)
-            allowed[near:] = _COLD_GUARD * abs(values[0]) if cold else visible
+            if cold:
+                visible = np.full(len(visible), _COLD_GUARD * abs(values[0]))
+            allowed[near:] = visible
         elif near == 0:
             allowed[0] = self.tol * abs(values[0])
+        if grown and (cold or self.eigenvalue_tol is not None):
+            allowed[near:] = np.minimum(allowed[near:], new)
         return allowed
 
     @property
@@ -267,7 +285,7 @@ class CriticalSubspace:
     def _start(self, like: Tensor) -> Tensor:
         if self._basis is not None:
             return self._basis
-        return self._random(min(_COLD_BLOCK, self.dim), like)
+        return self._random(min(self.block, self.dim), like)
 
     def _random(self, columns: int, like: Tensor) -> Tensor:
         block = torch.randn(self.dim, columns, generator=self._generator, dtype=torch.float64)
@@ -285,12 +303,22 @@ class CriticalSubspace:
 class _Basis:
     """An orthonormal basis ``S``, its image ``AS``, and their float64 projection ``SᵀAS``."""
 
-    def __init__(self, apply: HVP, start: Tensor) -> None:
+    def __init__(
+        self, apply: HVP, start: Tensor, known: tuple[Tensor, Tensor] | None = None
+    ) -> None:
         self._apply = apply
         self.products = 0
-        self.S = start[:, :0]
-        self.AS = self.S
-        self._projection = np.zeros((0, 0))
+        self.S = self.AS = start[:, :0]
+        if known is not None and known[0].shape[1]:
+            V, AV = known
+            lengths, turn = np.linalg.eigh(_gram(V, V))
+            orthonormal = _like(turn / np.sqrt(lengths), V)
+            self.S, self.AS = V @ orthonormal, AV @ orthonormal
+            # Of as many columns as are left: the others would be nothing but rounding.
+            start = start - self.S @ (self.S.T @ start)
+            start = start @ _like(np.linalg.eigh(_gram(start, start))[1][:, V.shape[1] :], V)
+        projection = _gram(self.S, self.AS)
+        self._projection = (projection + projection.T) / 2
         self.expand(start)
 
     @property

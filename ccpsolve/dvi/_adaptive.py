@@ -31,6 +31,8 @@ _NEARLY = 0.05
 # Steps are given up below this fraction of the tolerance of event times.
 _TOO_SHORT = 1e-3
 _MAX_IMPULSES = 8
+# A drift that is known nearby may be wrong by this much, in errors allowed per unit of time.
+_NEARBY = 1.0
 
 
 class IntegrationError(CCPError):
@@ -124,7 +126,7 @@ class AdaptiveIntegrator:
         size, first, floor = self._size, True, math.inf
         while True:
             point = self._point
-            h = size.next(t_end - point.t, point.t - self._t0)
+            h = size.next(t_end - point.t, point.t - self._t0, self._until_entry())
             trial = self._attempt(h, h)
             located = False
             if trial is not None and trial.rank != point.rank:
@@ -228,6 +230,18 @@ class AdaptiveIntegrator:
         small = self._error.effect(trial) <= self._error.allowed(point, trial)
         return trial if small else None
 
+    def _until_entry(self) -> float:
+        """Return when a direction enters if its slack goes on as linearly as it does.
+
+        Infinity where events are to be located more precisely than that could be.
+        """
+        point = self._point
+        now = point.value(point.rank)
+        if point.earlier is None or now <= self._event_slack or not self._event_slack:
+            return math.inf
+        ago, then = point.earlier
+        return ago * now / (then - now) if then > now else math.inf
+
     def _entered(self) -> bool:
         """Whether a direction enters here: its slack is as small as is asked for at an event."""
         point = self._point
@@ -282,9 +296,19 @@ class AdaptiveIntegrator:
         ratio = self._error.of_constraint(point, trial)
         if ratio > ACCEPTED or self._unit:
             return ratio, None
-        drift = self._problem.drift(point.t + trial.h, trial.z)
+        drift = self._drift_after(trial)
         rate = self._rate_after(trial, drift)
         return max(ratio, self._error.of_motion(point, trial, rate)), drift
+
+    def _drift_after(self, trial: Trial) -> Vector:
+        """Return the drift at the end of a trial step; from the contact, if it is known there."""
+        t, near = self._point.t + trial.h, getattr(trial.contact, "drift_near", None)
+        if near is not None:
+            error = _NEARBY * self._error.allowed(self._point, trial) / trial.h
+            drift = near(t, trial.z, error)
+            if drift is not None:
+                return drift
+        return self._problem.drift(t, trial.z)
 
     def _rate_after(self, trial: Trial, drift: Vector) -> Vector:
         """Return the velocity at the end of a trial step."""

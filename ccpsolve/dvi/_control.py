@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ccpsolve.dvi._chebyshev import chebyshev_error
+from ccpsolve.dvi._legendre import embedded_error
 from ccpsolve.dvi._smooth import SmoothProblem, Vector
 from ccpsolve.dvi._trial import Point, Trial
 
@@ -16,9 +16,9 @@ ACCEPTED = 1.5
 # Controller of a step size for an error per unit time of order h²: proportional and integral part.
 _SAFETY, _PROPORTIONAL, _INTEGRAL = 0.9, 0.35, 0.15
 _SHRINK, _GROW = 0.2, 3.0
-# The embedded estimate is the error of a step with many stages. Half of it is the largest power of
-# two with which the total error of z' = z over [0, 2], where errors grow as fast as the path, is
-# within 3 times the tolerance (2.85; 1.24 for a turning state, 0.5 for a decaying one).
+# The embedded estimate is about the error of a step with many stages. Half of it is the largest
+# power of two with which the total error of z' = z over [0, 2], where errors grow as fast as the
+# path, is within 3 times the tolerance (2.85; 1.24 for a turning state, 0.5 for a decaying one).
 _LOCAL = 0.5
 # A force extrapolated from the middles of two steps of length h to that of the next is wrong by
 # h²q″; corrected, what is left is the trapezoidal rule's h²/12 of it.
@@ -71,7 +71,7 @@ class ErrorControl:
 
         What decays is judged by its mean over the step and the settling time.
         """
-        error = chebyshev_error(point.z, trial.z, trial.rate0, rate, trial.h)
+        error = embedded_error(point.z, trial.z, trial.rate0, rate, trial.h)
         left = trial.contact.relax(error[:, None], trial.h + self.settling)[:, 0]
         ratio = _LOCAL * self.problem.norm(trial.z, left) / self.allowed(point, trial)
         return ratio if math.isfinite(ratio) else math.inf
@@ -101,9 +101,9 @@ class StepSize:
         self.wanted = min(first, largest)
         self._last_ratio = 1.0
 
-    def next(self, remaining: float, gone: float) -> float:
+    def next(self, remaining: float, gone: float, most: float) -> float:
         """Return the length of the next step; the last two are equal rather than one tiny."""
-        h = min(max(self.wanted, self.smallest), self._largest)
+        h = min(max(self.wanted, self.smallest), self._largest, most)
         if 0 < self._unit < h:
             units = math.floor((gone + h) / self._unit * (1 + _ROUNDING))
             h = self._unit * units - gone

@@ -28,6 +28,9 @@ class History:
     def __init__(self, *pulls: Pull) -> None:
         self._pulls = pulls[-2:]
 
+    def __bool__(self) -> bool:
+        return bool(self._pulls)
+
     @property
     def is_constant(self) -> bool:
         """Whether there is a single reaction, as after an event."""

@@ -2,7 +2,7 @@
 
 From ``(t, z)``, with the force of the reaction extrapolated from the last steps::
 
-    z*  = Chebyshev step of  z' = f + push(force(t))               over h
+    z*  = Runge–Kutta–Legendre step of  z' = f + push(force(t))               over h
     X   : 0 ⪯ X ⟂ slack(z*) + h DA[velocity(columns X − force)] ⪰ 0
     z₁  = z* + h velocity(columns X − force)
 
@@ -22,8 +22,8 @@ from ccpsolve._errors import InvalidProblemError, SolveError
 from ccpsolve._solution import Solution
 from ccpsolve._solve import solve_ccp
 from ccpsolve._symmetric import smat, svec, svec_basis
-from ccpsolve.dvi._chebyshev import chebyshev_step, stages_for
 from ccpsolve.dvi._history import History, Pull, support
+from ccpsolve.dvi._legendre import legendre_step, stages_for
 from ccpsolve.dvi._smooth import Array, Contact, SmoothProblem, Vector
 
 # Where β is singular to rounding its eigenvalues are at least this fraction of their mean.
@@ -125,8 +125,9 @@ def attempt(
     carried_X = point.weight * contact.transport @ last @ contact.transport.T
     raw = inertia(slack, scale * carried_X, contact)
     missed = len(raw) > point.rank and raw[point.rank] < 0
+    free = not history and (k == 0 or np.linalg.eigvalsh(slack)[0] > 0)
     # After an event the prediction is too rough to say.
-    if k == 0 or (missed and not complete and not history.is_constant):
+    if free or k == 0 or (missed and not complete and not history.is_constant):
         return Trial(
             h,
             star,
@@ -140,7 +141,7 @@ def attempt(
             None,
             slack,
             None,
-            k == 0,
+            free or k == 0,
         )
     turn = _turning(slack - h * carried_X, contact.transport @ support(last))
     Q = turn @ contact.transport
@@ -227,7 +228,7 @@ def _predict(problem: SmoothProblem, point: Point, h: float, rate0: Vector) -> V
     stages = stages_for(h, min(point.contact.stiffness, _STIFFEST / h))
     if stages > _MAX_STAGES:
         raise InvalidProblemError(f"a step {h:.3g} would need more than {_MAX_STAGES} stages")
-    return chebyshev_step(rate, point.t, point.z, h, rate0, stages)
+    return legendre_step(rate, point.t, point.z, h, rate0, stages)
 
 
 def solve_reduced(alpha: Array, beta: Array, x0: Array | None = None) -> Solution:

@@ -94,10 +94,23 @@ def test_many_directions_enter_one_after_the_other():
         np.testing.assert_allclose(spectrum.values[:near], exact[:near], atol=1e-4)
 
 
-def test_multiple_eigenvalues():
-    H, _ = spiked([2.0, 2.0, 2.0, 2.0])
-    spectrum = CriticalSubspace(200, tol=1e-6).update(Counted(H), ONE)
-    np.testing.assert_allclose(spectrum.values[:4], 2.0, atol=1e-10)
+@pytest.mark.parametrize("copies", [2, 4, 6])
+@pytest.mark.parametrize("options", [{"tol": 1e-6}, {"tol": 1e-6, "block": 2}])
+def test_multiple_eigenvalues(copies, options):
+    H, _ = spiked([2.0] * copies)
+    spectrum = CriticalSubspace(200, **options).update(Counted(H), ONE)
+    np.testing.assert_allclose(spectrum.values[:copies], 2.0, atol=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_small_block_misses_none_of_a_cluster(seed):
+    spikes = np.array([2.0, 1.99, 1.98, 1.98, 1.97, 1.5])
+    H, _ = spiked(spikes, d=1000, seed=seed)
+    subspace = CriticalSubspace(1000, guards=1, eigenvalue_tol=2.5e-3, block=3, seed=seed)
+    hvp = Counted(H)
+    spectrum = subspace.update(hvp, ONE)
+    np.testing.assert_allclose(spectrum.values, spikes, atol=1e-2)
+    assert hvp.columns < 50
 
 
 def test_float32_vectors():
@@ -160,3 +173,17 @@ def test_a_new_guard_is_no_random_vector():
         spectrum = subspace.update(lambda V, H=H: H @ V, ONE)
     assert spectrum.above(1.7) == 2
     np.testing.assert_allclose(spectrum.values[2], 1.5, atol=0.1)
+
+
+def test_vectors_with_known_images_are_not_multiplied_again():
+    H, Q = spiked([2.0, 1.9, 1.2])
+    start = Q[:, :3] + 0.02 * torch.as_tensor(np.random.default_rng(5).standard_normal((200, 3)))
+    known = start[:, :2] @ torch.tensor([[1.0, 0.3], [-0.2, 1.0]], dtype=torch.float64)
+    found = []
+    for options in ({}, {"known": (known, H @ known)}):
+        subspace, hvp = CriticalSubspace(200, guards=1, eigenvalue_tol=1e-3), Counted(H)
+        subspace.load_state({"basis": start})
+        found.append((subspace.update(hvp, ONE, start=start, **options), hvp.columns))
+    (plain, columns), (saved, fewer) = found
+    assert fewer == columns - 2
+    np.testing.assert_allclose(saved.values, plain.values, atol=1e-10)

@@ -1,12 +1,12 @@
-"""One second-order Runge–Kutta–Chebyshev step.
+"""One second-order Runge–Kutta–Legendre step.
 
 Explicit, with as many stages as the stiffness asks for: s stages are stable for
-``hρ ≤ ⅔(s²−1)(1 − 2ε/15)``, with all eigenvalues near [−ρ, 0].
+``hρ ≤ (s² + s − 2)/2``, with all eigenvalues near [−ρ, 0]. What decays fast is multiplied by ½ to
+0.7 in a step; by up to 0.95 with Chebyshev polynomials, which take a tenth fewer stages.
 
 References
 ----------
-Sommeijer, Shampine and Verwer, J. Comput. Appl. Math. 88 (1998),
-doi:10.1016/S0377-0427(97)00219-7.
+Meyer, Balsara and Aslam, J. Comput. Phys. 257 (2014), doi:10.1016/j.jcp.2013.08.021.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ccpsolve.dvi._smooth import Vector
-
-_DAMPING = 2 / 13
 
 
 class _Stage(NamedTuple):
@@ -33,33 +31,23 @@ class _Stage(NamedTuple):
 
 def stages_for(h: float, stiffness: float) -> int:
     """Return the number of stages, at least 2, for a step h of a problem with that stiffness."""
-    return max(2, math.ceil(math.sqrt(1 + 1.5 * h * stiffness / (1 - 2 * _DAMPING / 15))))
+    return max(2, math.ceil(math.sqrt(2.25 + 2 * h * stiffness) - 0.5))
 
 
 @lru_cache(maxsize=256)
 def _coefficients(s: int) -> tuple[_Stage, ...]:
-    w0 = 1 + _DAMPING / s**2
-    T, dT, ddT = [1.0, w0], [0.0, 1.0], [0.0, 0.0]
+    w1 = 4 / (s**2 + s - 2)
+    b = [1 / 3, 1 / 3] + [(j**2 + j - 2) / (2 * j * (j + 1)) for j in range(2, s + 1)]
+    stages = [_Stage(0.0, 0.0, b[1] * w1, 0.0, b[1] * w1)]
     for j in range(2, s + 1):
-        T.append(2 * w0 * T[j - 1] - T[j - 2])
-        dT.append(2 * T[j - 1] + 2 * w0 * dT[j - 1] - dT[j - 2])
-        ddT.append(4 * dT[j - 1] + 2 * w0 * ddT[j - 1] - ddT[j - 2])
-    w1 = dT[s] / ddT[s]
-    b = [0.0, 0.0] + [ddT[j] / dT[j] ** 2 for j in range(2, s + 1)]
-    b[0] = b[1] = b[2]
-    time = [0.0, 0.0] + [w1 * ddT[j] / dT[j] for j in range(2, s + 1)]
-    time[1] = time[2] / dT[2]
-    stages = [_Stage(0.0, 0.0, b[1] * w1, 0.0, time[1])]
-    for j in range(2, s + 1):
-        mu_rate = 2 * b[j] * w1 / b[j - 1]
-        decay = 1 - b[j - 1] * T[j - 1]
-        stages.append(
-            _Stage(2 * b[j] * w0 / b[j - 1], -b[j] / b[j - 2], mu_rate, -decay * mu_rate, time[j])
-        )
+        mu = (2 * j - 1) / j * b[j] / b[j - 1]
+        nu = -(j - 1) / j * b[j] / b[j - 2]
+        time = w1 * (j**2 + j - 2) / 4
+        stages.append(_Stage(mu, nu, mu * w1, (b[j - 1] - 1) * mu * w1, time))
     return tuple(stages)
 
 
-def chebyshev_step(
+def legendre_step(
     rate: Callable[[float, Vector], Vector],
     t: float,
     z: Vector,
@@ -87,6 +75,9 @@ def chebyshev_step(
     return now
 
 
-def chebyshev_error(z0: Vector, z1: Vector, rate0: Vector, rate1: Vector, h: float) -> Vector:
-    """Return the estimate ``0.8(z₀ − z₁) + 0.4h(f₀ + f₁)`` of the local error, O(h³)."""
+def embedded_error(z0: Vector, z1: Vector, rate0: Vector, rate1: Vector, h: float) -> Vector:
+    """Return ``0.8(z₀ − z₁) + 0.4h(f₀ + f₁)``, to leading order ``h³z‴/15``.
+
+    The error of a smooth step is ``h³z‴/18`` with many stages, ``h³z‴/12`` with four.
+    """
     return (z0 - z1) * 0.8 + (rate0 + rate1) * (0.4 * h)
