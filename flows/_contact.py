@@ -35,6 +35,8 @@ _FARTHEST = 0.5
 # A power step with what is known anyway takes errors out of the vectors, which lie mostly at small
 # eigenvalues: hence a little more than that.
 _POWER = 1.25
+# A guard that goes unseen is taken to change this many times as fast as it did.
+_FASTER = 4.0
 # A force with less than this share in the velocity may be taken not to be pulled back.
 _WORTH_RELAXING = 0.03
 
@@ -69,11 +71,12 @@ class CentralContact:
         multiplier: Array,
         share: float,
         foreseen: Foreseen | None = None,
+        guarded: bool = True,
     ) -> None:
         self._problem, self.t, self._state = problem, t, state
         self.p, self.spectrum = p, spectrum
         support = dvi.support(multiplier)
-        self._share, self._foreseen = share, foreseen
+        self._share, self._foreseen, self._guarded = share, foreseen, guarded
         self.k = self._size(before, support)
         threshold, values = problem.method.threshold, spectrum.values
         self.slack = np.diag(threshold - values[: self.k])
@@ -140,6 +143,24 @@ class CentralContact:
         root = p.sqrt() if p.ndim == 0 else p.sqrt()[:, None]
         HU, squares = self._problem.objective.curvature(state.w, V / root)
         return Foreseen(V, HU / root, squares)
+
+    def guard(self, t: float) -> tuple[Tensor, Tensor] | None:
+        """Return the vector below those near the edge and its image, where it may go unseen.
+
+        That is in every other look at most, and only if its value, changing several times as fast
+        as it did, stays out of what is tracked until the time t.
+        """
+        before, level = self._before, self._problem.subspace.level
+        values, near = self.spectrum.values, self.spectrum.above(level)
+        if before is None or not self._guarded or not 0 < near == len(values) - 1:
+            return None
+        then = before.spectrum.values
+        if self.t <= before.t or len(then) != len(values):
+            return None
+        rate = abs(values[-1] - then[-1]) / (self.t - before.t)
+        if values[-1] + _FASTER * rate * (t - self.t) > level - MARGIN:
+            return None
+        return self.spectrum.V[:, -1:], self.spectrum.AV[:, -1:]
 
     def share(self, t: float, state: State, multiplier: Array) -> float:
         """Return the size of the force over that of the velocity on the way to a state."""

@@ -23,7 +23,11 @@ _OLD = 0.2
 _LEAST = 0.01
 # Beyond this many held directions, a mixed derivative is renewed in every turn as well. Without it
 # the mixed ones, never renewed, cut steps to a third at four held directions.
-_FEW = 3
+_FEW = 2
+# Where β is ill-conditioned, columns that have hardly changed make it another one. An error of a
+# sixth of β in any direction lets the multiplier swing from step to step, ever further: if the part
+# known afresh has changed by more than this, all pairs are computed.
+_SPOILT = 0.2
 
 
 class Third(NamedTuple):
@@ -110,8 +114,11 @@ class Upkeep:
         units = np.stack([svec(np.outer(z, z)) for z in directions.T], axis=1)
         change = fresh - columns @ _like(units, w)
         if rank <= stale.rank and t > stale.since:
-            relative = float(change[:, :rank].norm() / fresh[:, :rank].norm())
+            held_now, held_change = fresh[:, :rank], change[:, :rank]
+            relative = float(held_change.norm() / held_now.norm())
             self._rate = max(relative, _LEAST) / (t - stale.since)
+            if rank > 1 and _change_of_form(held_now, held_change) > _SPOILT:
+                return self.computed(w, U, t, rank)
         # The smallest change of 𝒯 that agrees with what was computed.
         return Third(columns + change @ _like(np.linalg.pinv(units), w), t, rank)
 
@@ -127,6 +134,15 @@ class Upkeep:
         i, j = pairs[self._turn % len(pairs)]
         self._turn += 1
         return [(axes[:, i] + axes[:, j]) / np.sqrt(2)]
+
+
+def _change_of_form(now: Tensor, change: Tensor) -> float:
+    """Return the largest change of the form ``‖𝒯x‖²``, relative to itself."""
+    values, vectors = torch.linalg.eigh((now.T @ now).double())
+    least = max(torch.finfo(values.dtype).eps * float(values[-1]), torch.finfo(values.dtype).tiny)
+    normal = vectors / values.clamp_min(least).sqrt()
+    stretched = torch.linalg.svdvals((now - change).double() @ normal)
+    return float((stretched**2 - 1).abs().max())
 
 
 def carried(third: Third, map_: Array) -> Third:

@@ -7,7 +7,7 @@ import torch
 import flows
 from ccpsolve import svec
 from flows._svec import scales
-from flows._third_derivatives import Upkeep
+from flows._third_derivatives import Upkeep, _change_of_form
 
 D, K = 6, 4
 A = torch.as_tensor(np.random.default_rng(3).standard_normal((D, D)))
@@ -36,9 +36,9 @@ def test_along_the_held_directions_they_are_as_computed(objective, rank):
     upkeep = Upkeep(objective, 1e-3)
     first = upkeep.computed(point(0.0), U, 0.0, rank)
     before = objective.counts["third"]
-    renewed = upkeep.renewed(first, point(0.1), U, 0.1, held(rank), share=1.0)
-    assert objective.counts["third"] - before == rank + (rank == K)  # and a mixed one
-    truth = exact(objective, 0.1)
+    renewed = upkeep.renewed(first, point(0.01), U, 0.01, held(rank), share=1.0)
+    assert objective.counts["third"] - before == rank + (rank > 2)  # and a mixed one
+    truth = exact(objective, 0.01)
     for z in held(rank).T:
         along = torch.as_tensor(svec(np.outer(z, z)))
         torch.testing.assert_close(renewed.columns @ along, truth @ along)
@@ -52,6 +52,21 @@ def test_the_force_is_exact_whatever_the_multiplier_in_the_range(objective):
     X = Z @ np.diag([3.0, 1.0]) @ Z.T
     force = renewed.columns @ torch.as_tensor(svec(X))
     torch.testing.assert_close(force, exact(objective, 0.3) @ torch.as_tensor(svec(X)))
+
+
+def test_all_pairs_are_computed_where_the_form_has_changed(objective):
+    upkeep = Upkeep(objective, 1e-3)
+    first = upkeep.computed(point(0.0), U, 0.0, 2)
+    renewed = upkeep.renewed(first, point(0.3), U, 0.3, held(2), share=1.0)
+    torch.testing.assert_close(renewed.columns, exact(objective, 0.3))
+
+
+def test_a_small_change_of_nearly_parallel_columns_is_a_large_one_of_the_form():
+    now = torch.tensor([[1.0, 1.0], [0.0, 1e-2]], dtype=torch.float64)
+    change = torch.tensor([[0.0, 0.0], [0.0, 1e-3]], dtype=torch.float64)
+    assert _change_of_form(now, change) == pytest.approx(1 - 0.9**2)
+    assert _change_of_form(now, 0.1 * now) == pytest.approx(1 - 0.9**2)
+    assert _change_of_form(0 * now, 0 * now) == pytest.approx(1.0)
 
 
 def test_they_are_renewed_when_their_age_matters(objective):
