@@ -186,16 +186,20 @@ class AdaptiveIntegrator:
         return trial.h <= shortest or ratio * trial.h > _INHERITED * floor
 
     def _restarted(self, h: float) -> Trial | None:
-        """Return a step of first order, with nothing extrapolated: the state falls on the edge.
+        """Return a step of first order: with the force that is right at its start, or with none.
 
         Where nothing else succeeds, if a smallest length was asked for.
         """
         if not self._size.smallest:
             return None
-        point, known = self._point, self._point.history
-        point.history = History()
-        trial = self._attempt(h, h, complete=True)
-        point.history = known
+        known, afresh = self._point, replace(self._point)
+        self._restart(afresh)
+        trials = []
+        for history in (afresh.history, History()):
+            self._point = replace(known, history=history)
+            trials.append(self._attempt(h, h, complete=True))
+        self._point = known
+        trial = min(filter(None, trials), key=correction, default=None)
         self.statistics.restarted += trial is not None
         return trial
 

@@ -147,12 +147,11 @@ def attempt(
     Q = turn @ contact.transport
     carried = problem.combine(contact.carried, congruence(turn.T))
     mean = (contact.columns + carried) * 0.5
-    beta = h * contact.differentiate(contact.velocity(mean, h))
     force, offset = history.force(t + h / 2), np.zeros((k, k))
     if force is not None:
         offset = smat(h * contact.differentiate(contact.velocity(force[:, None], h))[:, 0])
     expected = Q @ history.multiplier(t + h / 2, k0) @ Q.T
-    solution = solve_reduced(offset - slack, beta, expected)
+    mean, beta, solution = _solve(contact, h, offset - slack, mean, expected)
     X = solution.X
     pull = Pull(t + h / 2, problem.combine(mean, svec(X)), X)
     change = pull.force if force is None else pull.force - force
@@ -164,6 +163,23 @@ def attempt(
     return Trial(
         h, z, star, rate0, push, contact, Q, monitor, scale, pull, end, solution, True, weight
     )
+
+
+def _solve(
+    contact: Contact, h: float, alpha: Array, mean: Vector, x0: Array
+) -> tuple[Vector, Array, Solution]:
+    """Return the columns that give a solution, their β, and the solution.
+
+    Where an ill-conditioned β of mean columns is not monotone, that of the columns at the end may
+    still be: the step is then of first order, but ends on the constraint.
+    """
+    for columns in (mean, contact.columns):
+        beta = h * contact.differentiate(contact.velocity(columns, h))
+        try:
+            return columns, beta, solve_ccp((alpha + alpha.T) / 2, beta, x0=x0)
+        except SolveError:
+            continue
+    return columns, beta, solve_reduced(alpha, beta, x0)
 
 
 def congruence(M: Array) -> Array:
