@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ccpsolve import dvi
-from flows._contact import CentralContact, Foreseen
+from flows._contact import CentralContact
 from flows._relaxation import Relaxation
 from flows._third_derivatives import Upkeep
 from flows.methods import Method
@@ -139,28 +139,21 @@ class CentralProblem:
         before = previous if isinstance(previous, CentralContact) else None
         share = 0.0 if before is None else before.share(t, state, multiplier)
         angle = _ANGLE * self._accuracy / share if share else np.inf
-        foreseen = guard = start = known = None
+        foreseen = start = resting = None
         if before is not None:
             if angle > _ROUGH:
                 foreseen = before.foreseen(t, state, p, multiplier, share)
-            guard = before.guard(t)
             start = before.predicted(t)
-            if guard is not None:
-                start = torch.cat([start[:, :-1], guard[0]], dim=1)
-            known = _joined(foreseen, guard)
+            if before.guard_rests(t):
+                start, resting = start[:, :-1], before.spectrum
         spectrum = self.subspace.update(
-            lambda V: self.objective.hvp(state.w, V), p, start=start, angle=angle, known=known
+            lambda V: self.objective.hvp(state.w, V),
+            p,
+            start=start,
+            angle=angle,
+            known=None if foreseen is None else foreseen[:2],
+            resting=resting,
         )
         return CentralContact(
-            self, t, state, p, spectrum, before, multiplier, share, foreseen, guard is None
+            self, t, state, p, spectrum, before, multiplier, share, foreseen, resting is None
         )
-
-
-def _joined(
-    foreseen: Foreseen | None, guard: tuple[Tensor, Tensor] | None
-) -> tuple[Tensor, Tensor] | None:
-    """Return the vectors whose images need not be computed, and those."""
-    known = ([foreseen[:2]] if foreseen else []) + ([guard] if guard else [])
-    if not known:
-        return None
-    return torch.cat([V for V, _ in known], dim=1), torch.cat([AV for _, AV in known], dim=1)

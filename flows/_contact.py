@@ -144,23 +144,21 @@ class CentralContact:
         HU, squares = self._problem.objective.curvature(state.w, V / root)
         return Foreseen(V, HU / root, squares)
 
-    def guard(self, t: float) -> tuple[Tensor, Tensor] | None:
-        """Return the vector below those near the edge and its image, where it may go unseen.
+    def guard_rests(self, t: float) -> bool:
+        """Whether the vector below those near the edge may go unseen at a later time.
 
         That is in every other look at most, and only if its value, changing several times as fast
-        as it did, stays out of what is tracked until the time t.
+        as it did, stays out of what is tracked.
         """
         before, level = self._before, self._problem.subspace.level
         values, near = self.spectrum.values, self.spectrum.above(level)
         if before is None or not self._guarded or not 0 < near == len(values) - 1:
-            return None
+            return False
         then = before.spectrum.values
         if self.t <= before.t or len(then) != len(values):
-            return None
+            return False
         rate = abs(values[-1] - then[-1]) / (self.t - before.t)
-        if values[-1] + _FASTER * rate * (t - self.t) > level - MARGIN:
-            return None
-        return self.spectrum.V[:, -1:], self.spectrum.AV[:, -1:]
+        return bool(values[-1] + _FASTER * rate * (t - self.t) <= level - MARGIN)
 
     def share(self, t: float, state: State, multiplier: Array) -> float:
         """Return the size of the force over that of the velocity on the way to a state."""

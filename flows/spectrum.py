@@ -184,6 +184,7 @@ class CriticalSubspace:
         angle: float = math.inf,
         start: Tensor | None = None,
         known: tuple[Tensor, Tensor] | None = None,
+        resting: Spectrum | None = None,
     ) -> Spectrum:
         """Return the top of the spectrum of ``P⁻¹H``, starting from the last call's vectors.
 
@@ -199,6 +200,8 @@ class CriticalSubspace:
             Vectors to start from instead of those of the last call.
         known : Tensor, Tensor, shape (d, r), optional
             Vectors in the span of ``start`` to which ``A`` need not be applied, and their images.
+        resting : Spectrum, optional
+            One from before whose last pair, a guard, is taken over unseen; ``start`` is without.
 
         Raises
         ------
@@ -218,11 +221,15 @@ class CriticalSubspace:
         while True:
             values, ritz = basis.rayleigh_ritz()
             tracked = self._tracked(values)
+            if resting is not None and start is not None:
+                tracked = max(tracked - 1, start.shape[1])
             goal = max(tracked + _SPARE, self.block) if cold else tracked
             wanted = min(goal, basis.size)
             residual = basis.residuals(values, ritz, wanted)
             norms = _norms(residual)
-            open_pairs = np.flatnonzero(norms > self._allowed(values[:wanted], cold, grown, angle))
+            guards = np.zeros(0) if resting is None else resting.values[-1:]
+            allowed = self._allowed(np.append(values[:wanted], guards), cold, grown, angle)
+            open_pairs = np.flatnonzero(norms > allowed[:wanted])
             short = min(goal, self.dim) - (drawn if cold else basis.size)
             if len(open_pairs) == 0 and short <= 0:
                 break
@@ -242,8 +249,15 @@ class CriticalSubspace:
                 break  # the residuals lie in the span of the basis: rounding is all that is left
         tracked = min(tracked, basis.size)
         V, AV = basis.vectors(ritz, tracked)
+        values, norms = values[:tracked], norms[:tracked]
+        if resting is not None:
+            guard = resting.V[:, -1:] - V @ (V.T @ resting.V[:, -1:])
+            V = torch.cat([V, guard / guard.norm()], dim=1)
+            AV = torch.cat([AV, resting.AV[:, -1:]], dim=1)
+            values = np.append(values, resting.values[-1])
+            norms = np.append(norms, resting.residuals[-1])
         self._basis = V
-        return Spectrum(values[:tracked], norms[:tracked], V, AV, root)
+        return Spectrum(values, norms, V, AV, root)
 
     def _tracked(self, values: np.ndarray) -> int:
         near = int(np.count_nonzero(values > self.level))

@@ -187,3 +187,26 @@ def test_vectors_with_known_images_are_not_multiplied_again():
     (plain, columns), (saved, fewer) = found
     assert fewer == columns - 2
     np.testing.assert_allclose(saved.values, plain.values, atol=1e-10)
+
+
+def test_a_guard_may_rest_for_one_look():
+    """It keeps its value, costs no product, and the others are as accurate as with it."""
+    values = torch.tensor([2.0, 1.9, 1.2, *np.linspace(0.5, 0.0, 37)], dtype=torch.float64)
+    Q = torch.linalg.qr(torch.randn(40, 40, dtype=torch.float64))[0]
+    H, p = (Q * values) @ Q.T, torch.tensor(1.0, dtype=torch.float64)
+    subspace = CriticalSubspace(40, guards=1, eigenvalue_tol=1e-6)
+    before = subspace.update(lambda V: H @ V, p)
+    moved = (Q * (values + torch.tensor([0.01, -0.01, 0.05] + [0.0] * 37))) @ Q.T
+    asked = []
+
+    def product(V):
+        asked.append(V.shape[1])
+        return moved @ V
+
+    after = subspace.update(product, p, start=before.V[:, :2], resting=before)
+    assert sum(asked) == 2
+    np.testing.assert_allclose(after.values, [2.01, 1.89, 1.2], atol=1e-3)
+    torch.testing.assert_close(after.V.T @ after.V, torch.eye(3, dtype=torch.float64))
+    fallen = (Q * (values - torch.tensor([0.0, 0.3, 0.0] + [0.0] * 37))) @ Q.T
+    kept = subspace.update(lambda V: fallen @ V, p, start=before.V[:, :2], resting=before)
+    np.testing.assert_allclose(kept.values, [2.0, 1.6, 1.2], atol=1e-3)
