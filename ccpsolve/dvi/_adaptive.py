@@ -98,7 +98,8 @@ class AdaptiveIntegrator:
         self._t0, self._unit = t0, getattr(problem, "unit", 0.0)
         self._size = StepSize(first_step, min_step, max_step, self._unit)
         self._event_tol, self._event_slack = event_tol, event_slack
-        self._point = self._begin(t0, z0, infeasible)
+        self._infeasible = infeasible
+        self._point = self._begin(t0, z0)
 
     @property
     def t(self) -> float:
@@ -123,7 +124,7 @@ class AdaptiveIntegrator:
 
     def step(self, t_end: float) -> Step:
         """Take one accepted step towards ``t_end``, not beyond."""
-        size, first, floor = self._size, True, math.inf
+        size, first, floor, restarted = self._size, True, math.inf, False
         while True:
             point = self._point
             h = size.next(t_end - point.t, point.t - self._t0, self._until_entry())
@@ -147,7 +148,7 @@ class AdaptiveIntegrator:
             if h <= max(size.smallest, _TOO_SHORT * self._event_tol):
                 trial = self._restarted(h)
                 if trial is not None:
-                    ratio, drift, located = ACCEPTED, None, True
+                    ratio, drift, located, restarted = ACCEPTED, None, True, True
                     break
                 raise IntegrationError(
                     f"no step from t = {point.t:.9g} succeeds, down to {h:.2g}: the drift may not "
@@ -156,24 +157,45 @@ class AdaptiveIntegrator:
             size.rejected(h if trial is None else trial.h, ratio)
         drift = self._problem.drift(point.t + trial.h, trial.z) if drift is None else drift
         size.accepted(trial.h, ratio, cut=located or trial.h < size.wanted)
-        return self._accept(trial, drift, located or trial.rank != point.rank)
+        step = self._accept(trial, drift, located or trial.rank != point.rank)
+        return self._verified(step) if restarted else step
 
-    def _begin(self, t: float, z: Vector, infeasible: float) -> Point:
+    def _begin(self, t: float, z: Vector) -> Point:
         """Return the first point; impulses move an infeasible start to the constraint."""
-        problem = self._problem
-        nothing = np.zeros((0, 0))
-        contact = problem.contact(t, z, None, nothing)
-        for _ in range(_MAX_IMPULSES):
-            if not len(contact.slack) or np.linalg.eigvalsh(contact.slack)[0] >= -infeasible:
-                break
-            directions = contact.velocity(contact.columns, 0.0)
-            impulse = solve_reduced(-contact.slack, contact.differentiate(directions))
-            z = z + problem.combine(directions, svec(impulse.X))
-            contact = problem.contact(t, z, contact, impulse.X)
-        drift, slack = problem.drift(t, z), contact.slack
-        point = Point(t, z, drift, contact, slack, History(), 0, np.zeros(0))
+        contact = self._problem.contact(t, z, None, np.zeros((0, 0)))
+        return self._fresh(t, *self._on_constraint(t, z, contact))
+
+    def _fresh(self, t: float, z: Vector, contact: Contact) -> Point:
+        """Return a point without a past."""
+        drift = self._problem.drift(t, z)
+        point = Point(t, z, drift, contact, contact.slack, History(), 0, np.zeros(0))
         self._restart(point)
         return point
+
+    def _verified(self, step: Step) -> Step:
+        """Look again at the end of a step whose correction is too large to be relied upon.
+
+        Impulses move the state to the constraint where it is beyond.
+        """
+        t, z, contact = step.t1, step.z1, step.contact
+        contact = self._problem.contact(t, z, contact, step.multiplier)
+        z, contact = self._on_constraint(t, z, contact)
+        self._point = self._fresh(t, z, contact)
+        X = self.multiplier
+        return replace(step, z1=z, contact=contact, slack=contact.slack, X=X, multiplier=X)
+
+    def _on_constraint(self, t: float, z: Vector, contact: Contact) -> tuple[Vector, Contact]:
+        """Return a state on the constraint, to which impulses have moved it, and the look there."""
+        problem = self._problem
+        for _ in range(_MAX_IMPULSES):
+            slack = contact.slack
+            if not len(slack) or np.linalg.eigvalsh(slack)[0] >= -self._infeasible:
+                break
+            directions = contact.velocity(contact.columns, 0.0)
+            impulse = solve_reduced(-slack, contact.differentiate(directions))
+            z = z + problem.combine(directions, svec(impulse.X))
+            contact = problem.contact(t, z, contact, impulse.X)
+        return z, contact
 
     def _is_final(self, trial: Trial, ratio: float, floor: float, located: bool) -> bool:
         """Whether a smaller step is no help, given the error of a larger one.
