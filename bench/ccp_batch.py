@@ -2,8 +2,9 @@
 
 ``python -m bench.ccp_batch`` solves the same problems in one compiled loop of solving and
 certifying, with work arrays made once, and by the public function with one worker and with as many
-as there are cores, in turn in one process. Times are by the clock, medians; the ratio is to the
-time of the loop divided by the number of workers. Answers must be those of `ccpsolve.solve_ccp`.
+as there are cores, in turn in one process. Times are by the clock, medians, each after an untimed
+call that wakes the cores; the ratio is to the time of the loop divided by the number of workers.
+Answers must be those of `ccpsolve.solve_ccp`.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def _loop(alphas: Any, betas: Any, X: Any, answer: Any, buffers: Any) -> None:
 
 
 def _seconds(call: Callable[[], Any]) -> float:
+    call()
     started = time.perf_counter()
     call()
     return time.perf_counter() - started

@@ -113,7 +113,7 @@ class Evaluation:
 
     def value(self, w: Tensor) -> float:
         """Return ``L(w)``."""
-        if self._record is not None and self.is_recorded(w):
+        if self._record is not None and self._record.is_at(w):
             return float(self._record.value)
 
         self._record = None  # its memory may be needed now
@@ -127,7 +127,7 @@ class Evaluation:
 
     def value_and_gradient(self, w: Tensor) -> tuple[float, Tensor]:
         """Return ``L(w)`` and ``∇L(w)``, shape (d,)."""
-        if self._record is not None and self.is_recorded(w):
+        if self._record is not None and self._record.is_at(w):
             return float(self._record.value), self._record.gradient
 
         self._record = None

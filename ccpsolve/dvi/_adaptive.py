@@ -65,7 +65,7 @@ class AdaptiveIntegrator:
     settling : float
         Errors in directions that decay are judged by their mean over a step and this time.
     infeasible : float
-        Largest violation ``−λ_min(A)`` of a start that is left as it is.
+        Largest violation ``−λ_min(A)`` that is left as it is, at the start and after a restart.
 
     Attributes
     ----------

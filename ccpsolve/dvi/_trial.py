@@ -2,7 +2,7 @@
 
 From ``(t, z)``, with the force of the reaction extrapolated from the last steps::
 
-    z*  = Runge–Kutta–Legendre step of  z' = f + push(force(t))               over h
+    z*  = Runge–Kutta–Legendre step of  z' = f + push(force(t))  over h
     X   : 0 ⪯ X ⟂ slack(z*) + h DA[velocity(columns X − force)] ⪰ 0
     z₁  = z* + h velocity(columns X − force)
 

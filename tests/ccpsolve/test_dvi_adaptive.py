@@ -6,6 +6,7 @@ import scipy.linalg
 
 import ccpsolve
 from ccpsolve import dvi
+from ccpsolve.dvi._trial import _solve
 from ccpsolve.dvi.examples import EXAMPLES, disc, spectrahedron, wall
 
 
@@ -183,3 +184,22 @@ def test_where_nothing_can_be_extrapolated_steps_are_of_first_order():
         step = integrator.step(2.0)
         assert step.z1[0] >= wall(step.t1) - 1e-9
     assert integrator.statistics.restarted
+
+
+@pytest.mark.parametrize("mean", [1.0, -1.0])
+def test_columns_at_the_end_take_over_where_the_mean_ones_are_not_monotone(mean):
+    class Contact:
+        columns = np.array([[2.0]])
+
+        def velocity(self, forces, h):
+            return forces
+
+        def differentiate(self, velocities):
+            return velocities
+
+    alpha, h = np.array([[1.0]]), 0.5
+    columns, beta, solution = _solve(Contact(), h, alpha, np.array([[mean]]), np.zeros((1, 1)))
+    taken = mean if mean > 0 else 2.0
+    assert columns[0, 0] == taken
+    assert beta[0, 0] * solution.X[0, 0] == pytest.approx(alpha[0, 0])
+    assert solution.X[0, 0] == pytest.approx(1 / (h * taken))
