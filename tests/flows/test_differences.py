@@ -144,14 +144,18 @@ def test_second_derivatives_come_with_third_ones(way):
     torch.testing.assert_close(third, exact.third(W0, U, U), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("method", [flows.GD(0.65), flows.RMSPropNorm(0.6, beta2=0.9)])
-def test_a_central_flow_is_the_same(method):
+@pytest.mark.parametrize(
+    ("method", "error"),
+    # In rtol times the length of the path. With gradient descent, from above the edge, lengths of
+    # steps react to rounding, within the error allowed.
+    [(flows.GD(0.65), 0.2), (flows.RMSPropNorm(0.6, beta2=0.9), 1e-4)],
+)
+def test_a_central_flow_is_the_same(method, error):
     start = Start(W0, method.initial_state(W0))
     exact = follow(by("autodiff"), method, start, 12)
     cheap = follow(by("differences"), method, start, 12)
-    # Lengths of steps react to rounding, within the error allowed: 1e-3 of the path.
     length = float(exact.diff(dim=0).norm(dim=1).sum())
-    assert float((exact - cheap).norm(dim=1).max()) < 0.2 * 1e-3 * length
+    assert float((exact - cheap).norm(dim=1).max()) < error * 1e-3 * length
     assert float((exact - cheap)[:4].norm(dim=1).max()) < 1e-5
 
 
