@@ -354,9 +354,10 @@ class AdaptiveIntegrator:
         if changed:
             known = replace(after, history=History() if trial.pull is None else History(trial.pull))
             self._restart(after)
-            if trial.complete and after.rank < trial.rank:
-                # The rates say that a direction leaves which the slacks say enters. Rates are wrong
-                # to first order in errors of the frame, slacks only to second order.
+            overruled = after.rank < trial.rank or trial.rank < min(point.rank, after.rank)
+            if trial.complete and overruled:
+                # The slacks say that a direction enters, or leaves, and the rates do not. Rates are
+                # wrong to first order in errors of the frame, slacks only to second order.
                 after = known
         if after.rank != point.rank:
             event = Event(event_time(point, trial), point.rank, after.rank)
@@ -381,14 +382,16 @@ class AdaptiveIntegrator:
 
     def _point_after(self, trial: Trial, drift: Vector) -> Point:
         """Return the point at the end of a step without an event."""
-        point = self._point
+        point, history = self._point, self._next_history(trial)
+        if trial.rank < point.rank:
+            history = history.truncated(trial.rank)
         after = Point(
             point.t + trial.h,
             trial.z,
             drift,
             trial.contact,
             trial.slack,
-            self._next_history(trial),
+            history,
             trial.rank,
             trial.monitor,
             trial.weight,
