@@ -240,8 +240,8 @@ class AdaptiveIntegrator:
         """Return the complete step where the event within need not be located; else None.
 
         It need not where what enters or leaves moves the state by no more than the error allowed,
-        as at the end of a step or where a direction only touches the edge. The history goes on where
-        a direction leaves, which it does smoothly.
+        as at the end of a step or where a direction only touches the edge. Where one leaves, which
+        it does smoothly, the history goes on.
         """
         point, index = self._point, changing(self._point.rank, trial)
         if not trial.complete:
