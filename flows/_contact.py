@@ -38,7 +38,7 @@ _POWER = 1.25
 # A guard that goes unseen is taken to change this many times as fast as it did.
 _FASTER = 4.0
 # A force with less than this share in the velocity may be taken not to be pulled back.
-_WORTH_RELAXING = 0.03
+_WORTH_RELAXING = 0.1
 
 
 class Foreseen(NamedTuple):

@@ -94,7 +94,7 @@ class Differences:
         return result * (sizes * lengths)
 
     def third_squares(self, w: Tensor, U: Tensor, HU: Tensor) -> Tensor:
-        """Return ``∇³L(w)[u_j, u_j]``, one-sided, where ``∇²L u_j`` is known, for 1 gradient each."""
+        """Return ``∇³L(w)[u_j, u_j]`` where ``∇²L u_j`` is known, for 1 gradient each."""
         unit, lengths = _normalized(U)
         image = HU / torch.where(lengths > 0, lengths, 1.0)
         columns = [self._square(w, u, Hu) for u, Hu in zip(unit.T, image.T, strict=True)]

@@ -9,12 +9,21 @@ import numpy as np
 
 from ccpsolve._errors import CCPError
 from ccpsolve._symmetric import svec
-from ccpsolve.dvi._control import ACCEPTED, ErrorControl, StepSize, correction
+from ccpsolve.dvi._control import ACCEPTED, ErrorControl, StepSize, correction, motion_error
 from ccpsolve.dvi._dense import Event, Statistics, Step
 from ccpsolve.dvi._events import changing, event_time, locate
 from ccpsolve.dvi._history import History, Pull
+from ccpsolve.dvi._legendre import lost_by
 from ccpsolve.dvi._smooth import Array, Contact, SmoothProblem, Vector
-from ccpsolve.dvi._trial import Point, Trial, attempt, inertia, instantaneous, solve_reduced
+from ccpsolve.dvi._trial import (
+    Point,
+    Trial,
+    attempt,
+    inertia,
+    instantaneous,
+    solve_reduced,
+    stages_of,
+)
 
 # Where an event is located, the eigenvalue of the monitor that vanishes is this small (relative).
 _ROUNDED = 1e-10
@@ -64,6 +73,9 @@ class AdaptiveIntegrator:
         against a step: what it displaces the state by does not add up from step to step.
     settling : float
         Errors in directions that decay are judged by their mean over a step and this time.
+    deferred : bool
+        Let every step make up for the error that was found in the one before: third order where no
+        constraint is active, and more accurate at no cost where one is. Not over events.
     infeasible : float
         Largest violation ``−λ_min(A)`` that is left as it is, at the start and after a restart.
 
@@ -89,6 +101,7 @@ class AdaptiveIntegrator:
         slack_tol: float = math.inf,
         slack_noise: float = 0.0,
         settling: float = 0.0,
+        deferred: bool = False,
         infeasible: float = 1e-9,
     ) -> None:
         self.statistics = Statistics()
@@ -99,6 +112,7 @@ class AdaptiveIntegrator:
         self._size = StepSize(first_step, min_step, max_step, self._unit)
         self._event_tol, self._event_slack = event_tol, event_slack
         self._infeasible = infeasible
+        self._deferred = deferred and not self._unit
         self._point = self._begin(t0, z0)
 
     @property
@@ -347,11 +361,13 @@ class AdaptiveIntegrator:
 
     def _accept(self, trial: Trial, drift: Vector, changed: bool) -> Step:
         point = self._point
-        slopes = self._slopes(trial, self._rate_after(trial, drift))
+        rate = self._rate_after(trial, drift)
+        slopes = self._slopes(trial, rate)
         after = self._point_after(trial, drift)
         multiplier = after.history.multiplier(after.t, len(after.slack))
         event = None
         if changed:
+            self._size.after_event()
             known = replace(after, history=History() if trial.pull is None else History(trial.pull))
             self._restart(after)
             overruled = after.rank < trial.rank or trial.rank < min(point.rank, after.rank)
@@ -359,6 +375,8 @@ class AdaptiveIntegrator:
                 # The slacks say that a direction enters, or leaves, and the rates do not. Rates are
                 # wrong to first order in errors of the frame, slacks only to second order.
                 after = known
+        elif self._deferred and not point.history.is_constant:
+            after.defect = motion_error(point, trial, rate) * lost_by(stages_of(point, trial.h))
         if after.rank != point.rank:
             event = Event(event_time(point, trial), point.rank, after.rank)
             self.events.append(event)
