@@ -63,7 +63,9 @@ NETWORKS = {
     "mlp-rmsprop": (Cell("rmsprop", "mlp", "mse"), 0),
     "cnn-rmsprop": (Cell("rmsprop", "cnn", "mse"), 0),
     "rnn-gd": (Cell("gd", "rnn", "mse"), 0),
+    "rnn-rmsprop": (Cell("rmsprop", "rnn", "mse"), 0),
     "vit-gd": (Cell("gd", "vit", "mse"), 0),
+    "vit-rmsprop": (Cell("rmsprop", "vit", "mse"), 0),
     "cnn-gd-late": (Cell("gd", "cnn", "mse"), 240),
 }
 CLOSED = ("disc", "rotating")

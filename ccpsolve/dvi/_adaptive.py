@@ -157,7 +157,7 @@ class AdaptiveIntegrator:
             size.rejected(h if trial is None else trial.h, ratio)
         drift = self._problem.drift(point.t + trial.h, trial.z) if drift is None else drift
         size.accepted(trial.h, ratio, cut=located or trial.h < size.wanted)
-        step = self._accept(trial, drift, located or trial.rank != point.rank)
+        step = self._accept(trial, drift, located or trial.rank > point.rank)
         return self._verified(step) if restarted else step
 
     def _begin(self, t: float, z: Vector) -> Point:
@@ -239,8 +239,9 @@ class AdaptiveIntegrator:
     def _over_event(self, trial: Trial) -> Trial | None:
         """Return the complete step where the event within need not be located; else None.
 
-        It need not where the whole effect of the event is within the error allowed, as at the end
-        of a step, where a direction only touches the edge, or where it leaves.
+        It need not where what enters or leaves moves the state by no more than the error allowed,
+        as at the end of a step or where a direction only touches the edge. Where one leaves, which
+        it does smoothly, the history goes on.
         """
         point, index = self._point, changing(self._point.rank, trial)
         if not trial.complete:
@@ -253,7 +254,7 @@ class AdaptiveIntegrator:
             trial = completed
         if trial.rank == point.rank:
             return trial
-        small = self._error.effect(trial) <= self._error.allowed(point, trial)
+        small = self._error.of_event(point, trial) <= self._error.allowed(point, trial)
         return trial if small else None
 
     def _until_entry(self) -> float:
@@ -353,13 +354,14 @@ class AdaptiveIntegrator:
         if changed:
             known = replace(after, history=History() if trial.pull is None else History(trial.pull))
             self._restart(after)
-            if trial.complete and after.rank < trial.rank:
-                # The rates say that a direction leaves which the slacks say enters. Rates are wrong
-                # to first order in errors of the frame, slacks only to second order.
+            overruled = after.rank < trial.rank or trial.rank < min(point.rank, after.rank)
+            if trial.complete and overruled:
+                # The slacks say that a direction enters, or leaves, and the rates do not. Rates are
+                # wrong to first order in errors of the frame, slacks only to second order.
                 after = known
-            if after.rank != point.rank:
-                event = Event(event_time(point, trial), point.rank, after.rank)
-                self.events.append(event)
+        if after.rank != point.rank:
+            event = Event(event_time(point, trial), point.rank, after.rank)
+            self.events.append(event)
         self.statistics.steps += 1
         self._error.advance(point, trial)
         self._point = after
@@ -380,14 +382,16 @@ class AdaptiveIntegrator:
 
     def _point_after(self, trial: Trial, drift: Vector) -> Point:
         """Return the point at the end of a step without an event."""
-        point = self._point
+        point, history = self._point, self._next_history(trial)
+        if trial.rank < point.rank:
+            history = history.truncated(trial.rank)
         after = Point(
             point.t + trial.h,
             trial.z,
             drift,
             trial.contact,
             trial.slack,
-            self._next_history(trial),
+            history,
             trial.rank,
             trial.monitor,
             trial.weight,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ccpsolve._symmetric import svec
 from ccpsolve.dvi._legendre import embedded_error
 from ccpsolve.dvi._smooth import SmoothProblem, Vector
 from ccpsolve.dvi._trial import Point, Trial
@@ -79,6 +80,24 @@ class ErrorControl:
     def effect(self, trial: Trial) -> float:
         """Return by how much the complementarity problem has moved the state."""
         return self.problem.norm(trial.z, trial.z - trial.star)
+
+    def of_event(self, point: Point, trial: Trial) -> float:
+        """Return by how much directions that enter or leave in a step move the state, at most.
+
+        Their reaction is the part of the multiplier beyond the rank that stays: of that at the end
+        where they enter, at the start where they leave.
+        """
+        contact, Q = trial.contact, trial.transport
+        if trial.pull is None:
+            return self.effect(trial)
+        X = trial.pull.X
+        if trial.rank < point.rank:
+            X = Q @ point.history.multiplier(point.t, Q.shape[1]) @ Q.T
+        values, vectors = np.linalg.eigh(X)
+        values[len(X) - min(point.rank, trial.rank) :] = 0.0
+        force = self.problem.combine(contact.columns, svec((vectors * values) @ vectors.T))
+        moved = contact.velocity(force[:, None], trial.h)[:, 0] * trial.h
+        return self.problem.norm(trial.z, moved)
 
     def advance(self, point: Point, trial: Trial) -> None:
         """Take a step into account."""

@@ -49,6 +49,10 @@ class History:
         """Return the history with the multipliers in a new frame."""
         return History(*(Pull(p.t, p.force, transport @ p.X @ transport.T) for p in self._pulls))
 
+    def truncated(self, rank: int) -> History:
+        """Return the history without the multipliers beyond a rank; their forces are left in it."""
+        return History(*(Pull(p.t, p.force, _leading(p.X, rank)) for p in self._pulls))
+
     def force(self, t: float) -> Vector | None:
         """Return the extrapolated force; None if there is none."""
         if not self._pulls:
@@ -73,6 +77,14 @@ class History:
         s = (t - last.t) / (last.t - first.t)
         extrapolated: Array = psd_part((1 + s) * last.X - s * first.X)
         return extrapolated
+
+
+def _leading(X: Array, rank: int) -> Array:
+    """Return the part of a matrix in the eigenvectors of its largest eigenvalues."""
+    values, vectors = np.linalg.eigh(X)
+    kept = slice(len(X) - rank, None)
+    part: Array = (vectors[:, kept] * values[kept]) @ vectors[:, kept].T
+    return part
 
 
 def support(X: Array) -> Array:

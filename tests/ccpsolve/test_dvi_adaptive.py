@@ -203,3 +203,25 @@ def test_columns_at_the_end_take_over_where_the_mean_ones_are_not_monotone(mean)
     assert columns[0, 0] == taken
     assert beta[0, 0] * solution.X[0, 0] == pytest.approx(alpha[0, 0])
     assert solution.X[0, 0] == pytest.approx(1 / (h * taken))
+
+
+@pytest.mark.parametrize("pressure", [1e-2, 1e-4])
+def test_a_direction_that_hardly_pushes_leaves_without_a_search(pressure):
+    """One direction is always held, the other, pushed by ε cos t, until π/2.
+
+    The force that holds the first one is what limits steps.
+    """
+    problem = dvi.ArrayProblem(
+        f=lambda t, z: np.array([[2.0 + np.sin(8 * t), 0.0], [0.0, pressure * np.cos(t)]]).ravel(),
+        A=lambda t, z: np.eye(2) - z.reshape(2, 2),
+        B=lambda t, z, X: -X.ravel(),
+        dA=lambda t, z, v: -v.reshape(2, 2),
+    )
+    path = dvi.integrate(
+        problem, np.eye(2).ravel(), (0.0, 2.5), method="adaptive", rtol=1e-2, atol=1e-2
+    )
+    (event,) = path.events
+    assert (event.before, event.after) == (2, 1)
+    assert abs(event.t - np.pi / 2) < 0.02
+    found = path.statistics
+    assert found.contacts < found.steps + found.rejected + 10
