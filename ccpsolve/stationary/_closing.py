@@ -1,11 +1,10 @@
 """The certificate of the subspace method, and the products that complete it.
 
 A Lanczos run from a random start bounds λ_max on the complement of the span.
-Its vectors come with their products, so they join the span, for the sake of a warm start even where
-all is proved. The bound stays valid while p does not
-change: if it is below 2 but not low enough, residuals are added to the span until the two together
-prove the gap (`open_combinations`), which takes a few products where a longer Lanczos run or a new
-one takes dozens.
+Its vectors come with their products, so they join the span, for a warm start even where all is
+proved. The bound stays valid while p does not change: if it is below 2 but not low enough,
+residuals are added to the span until the two together prove the gap (`open_combinations`), which
+takes a few products where a longer Lanczos run or a new one takes dozens.
 """
 
 from __future__ import annotations

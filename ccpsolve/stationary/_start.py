@@ -48,7 +48,9 @@ def from_factor(span: Span, factor: Array) -> Array | None:
     if not axes.shape[1]:
         return None
     # the range of Y is that of the eigenvectors with value 2, so that E = ½P⁻¹LB is in the span
-    _, coefficients = span.append(factor @ axes / p[:, None], p)
+    block = factor @ axes
+    block /= p[:, None]
+    _, coefficients = span.append(block, p)
     span.C = coefficients @ (0.5 * axes.T @ found.root())
     return p
 
