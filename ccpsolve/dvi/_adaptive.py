@@ -9,11 +9,10 @@ import numpy as np
 
 from ccpsolve._errors import CCPError
 from ccpsolve._symmetric import svec
-from ccpsolve.dvi._control import ACCEPTED, ErrorControl, StepSize, correction, motion_error
+from ccpsolve.dvi._control import ACCEPTED, ErrorControl, StepSize, correction
 from ccpsolve.dvi._dense import Event, Statistics, Step
 from ccpsolve.dvi._events import changing, event_time, locate
 from ccpsolve.dvi._history import History, Pull
-from ccpsolve.dvi._legendre import lost_by
 from ccpsolve.dvi._smooth import Array, Contact, SmoothProblem, Vector
 from ccpsolve.dvi._trial import (
     Point,
@@ -22,7 +21,6 @@ from ccpsolve.dvi._trial import (
     inertia,
     instantaneous,
     solve_reduced,
-    stages_of,
 )
 
 # Where an event is located, the eigenvalue of the monitor that vanishes is this small (relative).
@@ -376,7 +374,7 @@ class AdaptiveIntegrator:
                 # wrong to first order in errors of the frame, slacks only to second order.
                 after = known
         elif self._deferred and not point.history.is_constant:
-            after.defect = motion_error(point, trial, rate) * lost_by(stages_of(point, trial.h))
+            after.defect = self._error.defect(point, trial, drift)
         if after.rank != point.rank:
             event = Event(event_time(point, trial), point.rank, after.rank)
             self.events.append(event)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ccpsolve._symmetric import svec
-from ccpsolve.dvi._legendre import embedded_error
+from ccpsolve.dvi._legendre import embedded_error, lost_by
 from ccpsolve.dvi._smooth import SmoothProblem, Vector
-from ccpsolve.dvi._trial import Point, Trial
+from ccpsolve.dvi._trial import Point, Trial, stages_of
 
 # A step is accepted up to this multiple of the error it is aimed at.
 ACCEPTED = 1.5
@@ -24,6 +24,8 @@ _AFTER_EVENT = 0.5
 # power of two with which the total error of z' = z over [0, 2], where errors grow as fast as the
 # path, is within 3 times the tolerance (2.85; 1.24 for a turning state, 0.5 for a decaying one).
 _LOCAL = 0.5
+# What a step makes up for the one before is in its embedded error by this factor, but no error.
+_MADE_UP = 0.8
 # A force extrapolated from the middles of two steps of length h to that of the next is wrong by
 # h²q″; corrected, what is left is the trapezoidal rule's h²/12 of it.
 _PREDICTION = 1 / 12
@@ -74,7 +76,9 @@ class ErrorControl:
         slacks displaces the state by is in the velocity as well, the more the shorter the step, but
         does not add up from step to step.
         """
-        error = motion_error(point, trial, rate)
+        error = embedded_error(point.z, trial.z, trial.rate0, rate, trial.h)
+        if point.defect is not None:
+            error = error + _MADE_UP * point.defect
         left = trial.contact.relax(error[:, None], trial.h + self.settling)[:, 0]
         short = 1 - min(1.0, trial.h / self.settling) if self.settling else 0.0
         noise = short * self._noisy(trial) * self.effect(trial)
@@ -108,6 +112,21 @@ class ErrorControl:
         """Return the part of a correction that the noise of slacks explains."""
         corrected = correction(trial)
         return min(1.0, self.slack_noise / corrected) if corrected else 0.0
+
+    def defect(self, point: Point, trial: Trial, drift: Vector) -> Vector:
+        """Return what the smooth part of a step is short of; ``drift`` is that at its end.
+
+        The reaction is left out: the constraint sees to it that its mean is right.
+        """
+        h, end = trial.h, trial.z
+        if trial.pull is not None:
+            push = self.problem.push
+            first = push(point.t, point.z, trial.pull.force)
+            end = end - (first + push(point.t + h, trial.z, trial.pull.force)) * (h / 2)
+        error = embedded_error(point.z, end, point.drift, drift, h)
+        if point.defect is not None:
+            error = error + _MADE_UP * point.defect
+        return error * lost_by(stages_of(point, h))
 
     def advance(self, point: Point, trial: Trial) -> None:
         """Take a step into account."""
@@ -155,12 +174,6 @@ class StepSize:
     def rejected(self, h: float, ratio: float) -> None:
         """Learn from a step with too large an error, or none at all (infinity)."""
         self.wanted = h * (0.5 if math.isinf(ratio) else max(_SHRINK, _SAFETY * ratio**-0.5))
-
-
-def motion_error(point: Point, trial: Trial, rate: Vector) -> Vector:
-    """Return the embedded error of a step; what it made up for the step before is not one."""
-    error = embedded_error(point.z, trial.z, trial.rate0, rate, trial.h)
-    return error if point.defect is None else error + 0.8 * point.defect
 
 
 def correction(trial: Trial) -> float:
