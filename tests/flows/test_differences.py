@@ -144,6 +144,35 @@ def test_second_derivatives_come_with_third_ones(way):
     torch.testing.assert_close(third, exact.third(W0, U, U), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("way", ["autodiff", "differences"])
+@pytest.mark.parametrize(("scale", "price"), [(3.0, 1), (0.01, 2)])
+def test_third_derivatives_take_one_gradient_where_hessian_columns_are_known(way, scale, price):
+    """And where they are large beside these: of ``sin(s·)`` third derivatives are s times those."""
+
+    def objective(derivatives):
+        return flows.Objective.from_function(
+            lambda w: (scale * (A @ w)).sin().sum(), W0, derivatives=derivatives
+        )
+
+    A = torch.as_tensor(np.random.default_rng(1).standard_normal((9, len(W0))))
+    oracle, exact = objective(way), objective("autodiff")
+    U = torch.as_tensor(np.random.default_rng(0).standard_normal((len(W0), 3)))
+    HU = oracle.hvp(W0, U)
+    before = oracle.counts
+    squares, pairs = oracle.third_squares(W0, U, HU), oracle.third_pairs(W0, U, HU)
+    spent = {name: count - before[name] for name, count in oracle.counts.items()}
+    assert spent["gradient" if way == "differences" else "third"] == (3 + 6) * (
+        price if way == "differences" else 1
+    )
+    for found, truth in ((squares, exact.third(W0, U, U)), (pairs, exact.third_pairs(W0, U))):
+        assert float((found - truth).norm()) < 1e-3 * float(truth.norm())
+
+
+def test_images_of_another_shape_are_refused():
+    with pytest.raises(flows.InvalidArgumentError, match=r"HU must have the shape of U, \(6, 2\)"):
+        by("differences").third_squares(W0, torch.eye(6)[:, :2].double(), W0[:, None])
+
+
 @pytest.mark.parametrize(
     ("method", "error"),
     # In rtol times the length of the path. With gradient descent, from above the edge, lengths of
