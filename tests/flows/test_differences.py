@@ -145,13 +145,13 @@ def test_second_derivatives_come_with_third_ones(way):
 
 
 @pytest.mark.parametrize("way", ["autodiff", "differences"])
-@pytest.mark.parametrize(("scale", "price"), [(3.0, 1), (0.01, 2)])
-def test_third_derivatives_take_one_gradient_where_hessian_columns_are_known(way, scale, price):
-    """And where they are large beside these: of ``sin(s·)`` third derivatives are s times those."""
+@pytest.mark.parametrize(("stiffness", "price"), [(0.0, 1), (1e5, 2)])
+def test_third_derivatives_take_one_gradient_where_hessian_columns_are_known(way, stiffness, price):
+    """And where these are not far larger."""
 
     def objective(derivatives):
         return flows.Objective.from_function(
-            lambda w: (scale * (A @ w)).sin().sum(), W0, derivatives=derivatives
+            lambda w: (10 * (A @ w)).sin().sum() + stiffness * w.dot(w), W0, derivatives=derivatives
         )
 
     A = torch.as_tensor(np.random.default_rng(1).standard_normal((9, len(W0))))
@@ -160,12 +160,10 @@ def test_third_derivatives_take_one_gradient_where_hessian_columns_are_known(way
     HU = oracle.hvp(W0, U)
     before = oracle.counts
     squares, pairs = oracle.third_squares(W0, U, HU), oracle.third_pairs(W0, U, HU)
-    spent = {name: count - before[name] for name, count in oracle.counts.items()}
-    assert spent["gradient" if way == "differences" else "third"] == (3 + 6) * (
-        price if way == "differences" else 1
-    )
+    spent = sum(oracle.counts.values()) - sum(before.values())
+    assert spent == (3 + 6) * (price if way == "differences" else 1)
     for found, truth in ((squares, exact.third(W0, U, U)), (pairs, exact.third_pairs(W0, U))):
-        assert float((found - truth).norm()) < 1e-3 * float(truth.norm())
+        assert float((found - truth).norm()) < 2e-3 * float(truth.norm())
 
 
 def test_images_of_another_shape_are_refused():
