@@ -89,12 +89,13 @@ class AdaptiveIntegrator:
         slack_tol: float = math.inf,
         slack_noise: float = 0.0,
         settling: float = 0.0,
+        rounding: float = 1e-14,
         infeasible: float = 1e-9,
     ) -> None:
         self.statistics = Statistics()
         self.events: list[Event] = []
         self._problem = _Counted(problem, self.statistics)
-        self._error = ErrorControl(self._problem, rtol, atol, slack_tol, slack_noise, settling)
+        self._error = ErrorControl(self._problem, rtol, atol, slack_tol, slack_noise, settling, rounding)
         self._t0, self._unit = t0, getattr(problem, "unit", 0.0)
         self._size = StepSize(first_step, min_step, max_step, self._unit)
         self._event_tol, self._event_slack = event_tol, event_slack
@@ -168,7 +169,7 @@ class AdaptiveIntegrator:
     def _fresh(self, t: float, z: Vector, contact: Contact) -> Point:
         """Return a point without a past."""
         drift = self._problem.drift(t, z)
-        point = Point(t, z, drift, contact, contact.slack, History(), 0, np.zeros(0))
+        point = Point(t, z, drift, contact, z, contact.slack, History(), 0, np.zeros(0))
         self._restart(point)
         return point
 
@@ -204,7 +205,7 @@ class AdaptiveIntegrator:
         """
         if correction(trial) > _WILD * self._error.slack_tol:
             return False
-        shortest = max(self._size.smallest, self._event_tol) if located else self._size.smallest
+        shortest = self._size.smallest
         return trial.h <= shortest or ratio * trial.h > _INHERITED * floor
 
     def _restarted(self, h: float) -> Trial | None:
@@ -289,12 +290,12 @@ class AdaptiveIntegrator:
             crossed,
             lambda h: self._attempt(h, crossed.h),
             lambda trial: self._attempt(trial.h, trial.h, complete=True, begun=trial),
-            time_tol=self._event_tol,
+            time_tol=min(self._event_tol, crossed.h),
             slack_tol=self._event_slack,
         )
         if trial is not None:
             return trial
-        return self._attempt(max(self._event_tol, end), crossed.h, complete=True)
+        return self._attempt(max(min(self._event_tol, crossed.h), end), crossed.h, complete=True)
 
     def _may_refine(self, h: float, first: bool) -> bool:
         """Whether a step is worth repeating: a shorter one failed, or there is none."""
@@ -390,6 +391,7 @@ class AdaptiveIntegrator:
             trial.z,
             drift,
             trial.contact,
+            trial.star,
             trial.slack,
             history,
             trial.rank,
