@@ -12,8 +12,9 @@ of the trapezoidal rule, stable for every κ; and it leaves the order as it is w
 ``columns X − F`` is O(h²).
 
 K is known from two looks: of the symmetric matrices of rank one, the one that gives the change Δ of
-the force along a displacement δ, ``ΔΔᵀ/(Δ·δ)``. If Δ = Kδ with a symmetric K ⪰ 0, its κ is never
-above the largest one of K. What the multiplier responds to is left to it.
+the force along a displacement δ, ``ΔΔᵀ/(Δ·δ)``, where Δ takes the state back. If Δ = Kδ with a
+symmetric definite K, its κ is never above the largest one of K. The part of Δ that changes the
+slack is left to the multiplier.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ def implicit(
     along = np.linalg.lstsq(*seen, rcond=_RANK)[0]
     difference = difference - problem.combine(columns, along)
     answer = answer[:, 0] - problem.combine(answers, along)
-    work, pull = float(difference @ moved), -h * float(difference @ answer)
-    if work <= 0 or pull <= 0:
+    work, back = float(difference @ moved), h * float(difference @ answer)
+    if work * back >= 0:
         return change
     displaced = h * float(difference @ contact.velocity(change[:, None], h)[:, 0])
-    return change + difference * (0.5 * displaced / (work + 0.5 * pull))
+    return change + difference * (0.5 * displaced / (work - 0.5 * back))
