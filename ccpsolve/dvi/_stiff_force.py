@@ -56,8 +56,8 @@ def implicit(
     difference = problem.combine(columns - carried, svec(X))
     answer = contact.velocity(difference[:, None], h)
     answers = contact.velocity(columns, h)
-    seen = contact.differentiate(answers), contact.differentiate(answer)[:, 0]
-    along = np.linalg.lstsq(*seen, rcond=_RANK)[0]
+    beta, seen = contact.differentiate(answers), contact.differentiate(answer)
+    along: Array = (np.linalg.pinv(beta, rcond=_RANK) @ seen)[:, 0]
     difference = difference - problem.combine(columns, along)
     answer = answer[:, 0] - problem.combine(answers, along)
     work, back = float(difference @ moved), h * float(difference @ answer)
