@@ -24,8 +24,8 @@ class Candidate:
         Factor of the dual matrix, Z = EEᵀ; D = (η/√2)·E.
     iterations : int
         Iterations used.
-    basis : ndarray, shape (d, m), or None
-        Nearly critical directions beside those of E, for a warm start.
+    factor : ndarray, shape (d, m), or None
+        L of the part LLᵀ of H that matters, for a warm start.
     note : str
         How the method ended, for the message of the solution.
     rounding : bool
@@ -37,4 +37,4 @@ class Candidate:
     iterations: int = 0
     note: str = ""
     rounding: bool = False
-    basis: Array | None = None
+    factor: Array | None = None

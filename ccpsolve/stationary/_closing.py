@@ -1,10 +1,10 @@
 """The certificate of the subspace method, and the products that complete it.
 
 A Lanczos run from a random start bounds λ_max on the complement of the span.
-Its vectors come with their products, so they join the span. The bound stays valid while p does not
-change: if it is below 2 but not low enough, residuals are added to the span until the two together
-prove the gap (`open_combinations`), which takes a few products where a longer Lanczos run or a new
-one takes dozens.
+Its vectors come with their products, so they join the span, for a warm start even where all is
+proved. The bound stays valid while p does not change: if it is below 2 but not low enough,
+residuals are added to the span until the two together prove the gap (`open_combinations`), which
+takes a few products where a longer Lanczos run or a new one takes dozens.
 """
 
 from __future__ import annotations
@@ -70,13 +70,14 @@ def close(certifier: Certifier, span: Span, p: Array, steps: int, extra: int) ->
         keep=_KEPT_LARGE if large else steps,
     )
     bound = certificate.bound
-    if certifier.done or bound is None or bound.steps == 0:
+    if bound is None or bound.steps == 0 or (certifier.done and large):
         return
     dual = certificate.dual
     del certificate
     span.extend(bound.vectors, bound.products)
     bound = bound.without_vectors()
-    _complete(certifier, span, p, E, dual, bound, extra)
+    if not certifier.done:
+        _complete(certifier, span, p, E, dual, bound, extra)
     if span.capacity < capacity:
         span.resize(capacity)
 

@@ -29,6 +29,7 @@ Array = NDArray[np.float64]
 _ARMIJO = 1e-4
 _HALVINGS = 25
 _ROUNDING = 1e-15
+_VANISHING = 1e-9  # eigenvalues of Y below this, relative, are dropped
 _RIDGE = 1e-11
 _FLOOR = 1e-12  # p below this, relative to its mean, is raised: L_i Y L_iᵀ = 0 has no curvature
 
@@ -39,6 +40,15 @@ class ReducedSolution(NamedTuple):
     Y: Array
     p: Array
     value: float
+
+    def root(self) -> Array:
+        """B of full column rank with BBᵀ = Y."""
+        if not self.Y.size:
+            return self.Y
+        weights, axes = np.linalg.eigh(self.Y)
+        kept = weights > _VANISHING * max(float(weights[-1]), 0.0)
+        root: Array = axes[:, kept] * np.sqrt(weights[kept])
+        return root
 
 
 def solve_reduced(

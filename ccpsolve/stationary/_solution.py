@@ -53,9 +53,8 @@ class StationaryPreconditioner:
         The method that ran.
     problem : StationaryProblem
         The data.
-    basis : ndarray, shape (d, m), or None
-        Nearly critical directions beside those of D that a matrix-free solve found; a warm start
-        uses them.
+    factor : ndarray, shape (d, m), or None
+        L of the part LLᵀ of H that a matrix-free solve found to matter; a warm start uses it.
     """
 
     p: Array
@@ -72,7 +71,7 @@ class StationaryPreconditioner:
     iterations: int
     method: str
     problem: StationaryProblem
-    basis: Array | None = None
+    factor: Array | None = None
 
     @property
     def rank(self) -> int:

@@ -164,7 +164,7 @@ def _run(
         problem,
         certifier,
         start=E,
-        basis=start.basis if isinstance(start, StationaryPreconditioner) else None,
+        factor=start.factor if isinstance(start, StationaryPreconditioner) else None,
         rng=rng,
         max_iterations=max_iterations or 500,
         max_products=max_products,
@@ -231,7 +231,7 @@ def _solution(
         iterations=candidate.iterations,
         method=method,
         problem=problem,
-        basis=candidate.basis,
+        factor=candidate.factor,
     )
 
 

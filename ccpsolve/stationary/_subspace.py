@@ -20,6 +20,7 @@ from ccpsolve.stationary._expansion import expand, good_enough
 from ccpsolve.stationary._problem import StationaryProblem
 from ccpsolve.stationary._reduced import solve_reduced
 from ccpsolve.stationary._span import Ritz, Span, weighted_gram
+from ccpsolve.stationary._start import floored, from_columns, from_factor, from_nothing
 
 __all__ = ["solve_subspace"]
 
@@ -29,17 +30,11 @@ Array = NDArray[np.float64]
 
 _COLUMNS = 96  # of V kept; memory is about twice that many vectors
 _COLUMNS_LARGE = 12  # of V kept where a vector is large
-_FIRST_BLOCK = 3  # random columns of a cold start
-_KRYLOV_STEPS = 2  # steps of P⁻¹H on them before the first reduced problem
 _EXTRA, _EXTRA_LARGE = 4, 2  # new columns an iteration beyond those of E
 _PARTICIPATING = 0.4  # Ritz values above this part of the largest enter the reduced problem
 _USEFUL = 1e-3  # below this part none does
 _MOST_PARTICIPANTS = 20
 _REDUCED_WORK = 1e10  # d·n², n = m(m+1)/2, that one Newton step on m participants may cost
-_VANISHING = 1e-9  # eigenvalues of Y below this, relative, are dropped
-_SMALLEST = 1e-10  # smallest p, relative to its mean
-_KEPT = 1.2  # Ritz vectors with values above this are of use to a nearby problem
-_MOST_KEPT = 12
 _IDLE = 20  # iterations without a new direction (p may still move) before giving up
 
 
@@ -48,7 +43,7 @@ def solve_subspace(
     certifier: Certifier,
     *,
     start: Array | None = None,
-    basis: Array | None = None,
+    factor: Array | None = None,
     rng: np.random.Generator,
     max_iterations: int = 500,
     max_products: float = np.inf,
@@ -64,8 +59,8 @@ def solve_subspace(
         Asked when the estimated gap is below the tolerance; its verdict ends the solve.
     start : ndarray, shape (d, r), optional
         E of a nearby problem.
-    basis : ndarray, shape (d, m), optional
-        Further directions that may be nearly critical.
+    factor : ndarray, shape (d, m), optional
+        L of the part LLᵀ of its Hessian that matters; ``start`` is not needed beside it.
     rng : numpy.random.Generator
         Source of the first block.
     max_iterations, max_products
@@ -81,7 +76,7 @@ def solve_subspace(
     large = problem.d > LARGE
     limit = max_columns or min(problem.d, _COLUMNS_LARGE if large else _COLUMNS)
     extra = _EXTRA_LARGE if large else _EXTRA
-    span, p = _begin(problem, start, basis, rng, limit)
+    span, p = _begin(problem, start, factor, rng, limit)
     attempts = idle = iteration = 0
     for iteration in range(1, max_iterations + 1):
         p = _solve_on_span(span, p, certifier.tol)
@@ -104,17 +99,7 @@ def solve_subspace(
                 break
     E = np.zeros((problem.d, 0)) if certifier.best is None else certifier.best.E
     note = _note(idle, iteration, max_iterations)
-    return Candidate(p, E, iteration, note, idle > _IDLE, _basis(span, p))
-
-
-def _basis(span: Span, p: Array) -> Array:
-    """Nearly critical directions, for a warm start beside E: each costs it a product.
-
-    Ritz vectors that are E but for the last digits are left out.
-    """
-    ritz, gram = span.ritz(p)
-    near = (ritz.values >= _KEPT) & (span.share_of_E(gram, ritz.T) < 0.5)
-    return span.V @ ritz.T[:, np.flatnonzero(near)[:_MOST_KEPT]]
+    return Candidate(p, E, iteration, note, idle > _IDLE, _factor(span, p))
 
 
 def _note(idle: int, iteration: int, max_iterations: int) -> str:
@@ -127,53 +112,44 @@ def _note(idle: int, iteration: int, max_iterations: int) -> str:
 def _begin(
     problem: StationaryProblem,
     start: Array | None,
-    basis: Array | None,
+    factor: Array | None,
     rng: np.random.Generator,
     capacity: int,
 ) -> tuple[Span, Array]:
-    """First columns and a first preconditioner, from a nearby solution or at random."""
+    """First columns and a first preconditioner: of what is known of a nearby problem the most."""
     span = Span(problem, capacity)
-    if start is not None and start.any():
-        _, span.C = span.append(start.copy(), np.ones(problem.d))
-        if basis is not None:
-            span.append(basis.copy(), np.ones(problem.d))
-        p = np.sqrt(problem.c**2 + 0.5 * _row_squares(span.W @ span.C))
-        return span, _floored(problem, p)
-    added = min(_FIRST_BLOCK, problem.d)
-    span.extend(rng.standard_normal((problem.d, added)))
-    # rows of H are as long as those of HV for Gaussian V, on average
-    p = np.sqrt(problem.c**2 + _row_squares(span.W) / max(added, 1))
-    p = _floored(problem, p)
-    for _ in range(_KRYLOV_STEPS):
-        if added:
-            added, _ = span.append(span.W[:, span.columns - added :] / p[:, None], p)
-    return span, p
+    p = None
+    if factor is not None:
+        p = from_factor(span, factor)
+    elif start is not None and start.any():
+        p = from_columns(span, start)
+    return span, floored(problem, from_nothing(span, rng) if p is None else p)
 
 
 def _solve_on_span(span: Span, p: Array, tol: float) -> Array:
     """Solve the reduced problem; sets E = V·C and returns its preconditioner."""
     ritz, gram = span.ritz(p)
-    take = _participants(span, ritz, p)
-    theta, T = ritz.values[take], ritz.T[:, take]
+    transform = _transform(span, ritz, p)
     first = None
     if span.C.shape[1]:
-        B = np.sqrt(theta)[:, None] * (T.T @ gram @ span.C)
+        B = np.linalg.solve(transform.T @ gram @ transform, transform.T @ gram @ span.C)
         first = B @ B.T
-    found = solve_reduced(
-        span.W, span.problem.c, first, transform=T / np.sqrt(theta), tol=1e-3 * tol
-    )
-    weights, axes = np.linalg.eigh(found.Y) if found.Y.size else (np.zeros(0), found.Y)
-    kept = weights > _VANISHING * max(float(weights.max(initial=0.0)), 0.0)
-    B = axes[:, kept] * np.sqrt(weights[kept])
-    span.C = T @ (B / np.sqrt(theta)[:, None])
-    return _floored(span.problem, found.p)
+    found = solve_reduced(span.W, span.problem.c, first, transform=transform, tol=1e-3 * tol)
+    span.C = transform @ found.root()
+    return floored(span.problem, found.p)
 
 
-def _participants(span: Span, ritz: Ritz, p: Array) -> NDArray[np.bool_]:
-    """Ritz vectors whose part of H enters the reduced problem.
+def _factor(span: Span, p: Array) -> Array:
+    """L of the part LLᵀ of H on the span, for a warm start."""
+    ritz, _ = span.ritz(p)
+    return span.W @ _transform(span, ritz, p)
 
-    The largest do; of the others those whose rank-one part Hu(Hu)ᵀ/θ is no larger than λ_max, as
-    it is for H ⪰ 0: of an indefinite H it may be far too large where u is no good.
+
+def _transform(span: Span, ritz: Ritz, p: Array) -> Array:
+    """S with L = HV·S, LLᵀ the part of H that enters the reduced problem.
+
+    The largest Ritz vectors do; of the others those whose rank-one part Hu(Hu)ᵀ/θ is no larger
+    than λ_max, as it is for H ⪰ 0: of an indefinite H it may be far too large where u is no good.
     """
     theta = ritz.values
     largest = max(float(theta.max(initial=0.0)), np.finfo(np.float64).tiny)
@@ -185,14 +161,4 @@ def _participants(span: Span, ritz: Ritz, p: Array) -> NDArray[np.bool_]:
     affordable = int(np.sqrt(2 * min(np.sqrt(_REDUCED_WORK / len(p)), len(p))))
     most = min(max(affordable - 1, 1), _MOST_PARTICIPANTS)
     take[np.flatnonzero(take)[most:]] = False
-    return take
-
-
-def _floored(problem: StationaryProblem, p: Array) -> Array:
-    """Raise p where it vanishes: the metric must be definite."""
-    total = float(p.sum())
-    return np.maximum(p, _SMALLEST * total / problem.d if total > 0 else 1.0)
-
-
-def _row_squares(matrix: Array) -> Array:
-    return np.einsum("ij,ij->i", matrix, matrix)
+    return ritz.T[:, take] / np.sqrt(theta[take])

@@ -8,8 +8,10 @@ import pytest
 from bench.stationary import fixed_point_products
 from bench.stationary_problems import network, spikes_and_bulk
 from ccpsolve import Status
-from ccpsolve.stationary import stationary_preconditioner
+from ccpsolve.stationary import StationaryProblem, stationary_preconditioner
 from ccpsolve.stationary._reduced import solve_reduced
+from ccpsolve.stationary._span import Span
+from ccpsolve.stationary._start import from_factor
 from tests.ccpsolve.stationary.problems import spiked
 
 
@@ -81,15 +83,42 @@ def test_a_network_within_120_products(seed):
     assert again.dual <= warm.primal
 
 
-def test_the_basis_for_a_warm_start_does_not_repeat_the_directions_of_D():
+def test_the_start_of_a_warm_solve_is_a_solution_for_the_new_gradient():
+    """Before any product is spent; only the gradient has changed."""
     hessian, g = network()
     sp = stationary_preconditioner(g, hessian, 0.01, tol=1e-4)
-    root = np.sqrt(sp.p)[:, None]
-    axes, _ = np.linalg.qr(root * sp.D)
-    basis = root * sp.basis
-    cosines = np.linalg.norm(axes.T @ basis, axis=0) / np.linalg.norm(basis, axis=0)
-    assert len(cosines) >= 3
-    assert cosines.max() < 0.8
+    moved = g * np.exp(np.random.default_rng(5).standard_normal(len(g)))
+    exact = stationary_preconditioner(moved, hessian, 0.01, tol=1e-6, start=sp)
+    span = Span(StationaryProblem(moved, hessian, 0.01), 0)
+    p = from_factor(span, sp.factor)
+    away = np.linalg.norm(p - exact.p) / np.linalg.norm(exact.p)
+    assert away < 0.02
+    assert away < 0.1 * np.linalg.norm(sp.p - exact.p) / np.linalg.norm(exact.p)
+    # E = V·C, and p is what E implies for LLᵀ
+    E = span.V @ span.C
+    image = sp.factor @ (sp.factor.T @ E)
+    implied = np.sqrt(span.problem.c**2 + 0.5 * np.einsum("ij,ij->i", image, image))
+    np.testing.assert_allclose(implied, p, rtol=1e-3)
+
+
+def test_no_column_of_a_warm_start_repeats_another():
+    hessian, g = network()
+    sp = stationary_preconditioner(g, hessian, 0.01, tol=1e-4)
+    span = Span(StationaryProblem(g, hessian, 0.01), 0)
+    from_factor(span, sp.factor)
+    assert span.columns >= sp.rank + 3
+    assert np.linalg.cond(np.sqrt(sp.p)[:, None] * span.V) < 1.5
+
+
+def test_a_warm_start_from_D_alone_or_from_a_problem_without_critical_directions():
+    hessian, g = spikes_and_bulk(500)
+    cold = stationary_preconditioner(g, hessian, 1.0, tol=1e-6)
+    from_D = stationary_preconditioner(1.01 * g, hessian, 1.0, tol=1e-6, start=cold.D)
+    stable = stationary_preconditioner(1e6 * g, hessian, 1.0, tol=1e-6)
+    assert stable.rank == 0
+    after_stable = stationary_preconditioner(1.01 * g, hessian, 1.0, tol=1e-6, start=stable)
+    assert from_D.primal == pytest.approx(after_stable.primal, rel=2e-6)
+    assert from_D.products < cold.products
 
 
 def test_the_fixed_point_needs_five_times_the_products_on_a_network():
