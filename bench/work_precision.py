@@ -184,10 +184,13 @@ def run_network(name: str, scheme: Scheme, folder: Path) -> dict[str, Any]:
     seconds = time.process_time() - started
     counts = {key: objective.counts[key] - before[key] for key in problem.prices}
     bill = sum(problem.prices[key] * count for key, count in counts.items())
+    covered = UNITS
+    if isinstance(flow, AdaptiveCentral) and flow.last_step is not None:
+        covered = flow.last_step.t1  # the last step may go on beyond the last whole time
     return {
         "path": torch.stack(path).numpy(),
-        "seconds": seconds,
-        "bill": bill / UNITS,
+        "seconds": seconds * UNITS / covered,
+        "bill": bill / covered,
         "counts": counts,
         "prices": problem.prices,
         "held": held,

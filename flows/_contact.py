@@ -38,7 +38,7 @@ _POWER = 1.25
 # A guard that goes unseen is taken to change this many times as fast as it did.
 _FASTER = 4.0
 # A force with less than this share in the velocity may be taken not to be pulled back.
-_WORTH_RELAXING = 0.03
+_WORTH_RELAXING = 0.1
 
 
 class Foreseen(NamedTuple):
@@ -316,14 +316,15 @@ class CentralContact:
     def third(self) -> Third:
         """``𝒯``: all pairs where directions are new, else renewed along the held ones."""
         before, upkeep, w = self._before, self._problem.upkeep, self._state.w
+        images = self.spectrum.image(self.k)
         if before is None or "third" not in before.__dict__ or self._renewed or self.k == 0:
-            return upkeep.computed(w, self.U, self.t, self._held.shape[1])
+            return upkeep.computed(w, self.U, images, self.t, self._held.shape[1])
         stale = carried(before.third, self._map(before))
         held, squares = self._held, None
         if self._foreseen is not None:
             held, squares = _numpy(self.V.T @ self._foreseen.V), self._foreseen.squares
             held = held / np.linalg.norm(held, axis=0)
-        return upkeep.renewed(stale, w, self.U, self.t, held, self._share, squares)
+        return upkeep.renewed(stale, w, self.U, images, self.t, held, self._share, squares)
 
     def _map(self, before: CentralContact) -> Array:
         """Return M, shape (k0, k), with ``U ≈ U_before M`` in the least-squares sense of P."""

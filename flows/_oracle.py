@@ -289,13 +289,53 @@ class Oracle:
         self._counts["third"] += V.shape[1]
         return self._evaluation.third_columns(w, U, V)
 
-    def third_pairs(self, w: Tensor, U: Tensor) -> Tensor:
+    def third_squares(self, w: Tensor, U: Tensor, HU: Tensor) -> Tensor:
+        """Return the columns ``∇³L(w)[u_j, u_j]``, cheaper if they are differences.
+
+        Where ``∇²L(w) u_j`` is known one-sided differences do, at half the price, with errors of up
+        to 1e-3 of a column.
+
+        Parameters
+        ----------
+        w : Tensor, shape (d,)
+        U, HU : Tensor, shape (d, m)
+            Directions, and ``∇²L(w) u_j``.
+
+        Returns
+        -------
+        Tensor, shape (d, m)
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the shape, dtype or device of an argument is not that of the objective.
+
+        Examples
+        --------
+        >>> import torch, flows
+        >>> w = torch.tensor([1.0, 2.0])
+        >>> objective = flows.Objective.from_function(lambda w: w[0] * w[1] ** 2, w)
+        >>> u = torch.tensor([[0.0], [1.0]])
+        >>> objective.third_squares(w, u, objective.hvp(w, u))
+        tensor([[2.],
+                [0.]])
+        """
+        if self._differences is None or not U.shape[1]:
+            return self.third(w, U, U)
+        self._require_point(w)
+        self._require_columns("U", U)
+        self._require_images(HU, U)
+        return self._differences.third_squares(w, U, HU)
+
+    def third_pairs(self, w: Tensor, U: Tensor, HU: Tensor | None = None) -> Tensor:
         """Return ``∇³L(w)[u_i, u_j]`` for all i ≤ j.
 
         Parameters
         ----------
         w : Tensor, shape (d,)
         U : Tensor, shape (d, k)
+        HU : Tensor, shape (d, k), optional
+            ``∇²L(w) u_j``, if it is known; see :meth:`third_squares`.
 
         Returns
         -------
@@ -318,8 +358,10 @@ class Oracle:
         """
         self._require_point(w)
         self._require_columns("U", U)
+        if HU is not None:
+            self._require_images(HU, U)
         if self._differences is not None:
-            return self._differences.third_pairs(w, U)
+            return self._differences.third_pairs(w, U, HU)
         k = U.shape[1]
         self._counts["third"] += k * (k + 1) // 2
         return self._evaluation.third_pairs(w, U)
@@ -374,6 +416,13 @@ class Oracle:
         if V.ndim != 2 or V.shape[0] != self.dim:
             raise InvalidArgumentError(
                 f"{name} must have shape ({self.dim}, m), found {tuple(V.shape)}"
+            )
+
+    def _require_images(self, HU: Tensor, U: Tensor) -> None:
+        self._require_columns("HU", HU)
+        if HU.shape != U.shape:
+            raise InvalidArgumentError(
+                f"HU must have the shape of U, {tuple(U.shape)}, found {tuple(HU.shape)}"
             )
 
     def _require(self, name: str, x: Tensor) -> None:

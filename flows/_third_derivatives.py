@@ -30,6 +30,10 @@ _FEW = 2
 _SPOILT = 0.2
 
 
+# One-sided differences, with errors of up to 7e-4 of a column, do where the flow may be this wrong.
+_ONE_SIDED = 2e-3
+
+
 class Third(NamedTuple):
     """The columns ``𝒯`` at one point, in svec coordinates of a frame, and how fresh they are.
 
@@ -62,12 +66,13 @@ class Upkeep:
         self._rate = np.inf  # relative change per unit of time, as last seen
         self._turn = 0
 
-    def computed(self, w: Tensor, U: Tensor, t: float, rank: int) -> Third:
-        """Return all of 𝒯 for a frame U, shape (d, k)."""
+    def computed(self, w: Tensor, U: Tensor, HU: Tensor, t: float, rank: int) -> Third:
+        """Return all of 𝒯 for a frame U, shape (d, k), with the images ``∇²L U``."""
         k = U.shape[1]
         if k == 0:
             return Third(U, t, 0)
-        return Third(self._objective.third_pairs(w, U) * _like(scales(k), w), t, rank)
+        images = HU if self._accuracy >= _ONE_SIDED else None
+        return Third(self._objective.third_pairs(w, U, images) * _like(scales(k), w), t, rank)
 
     def is_due(self, stale: Third, t: float, rank: int, share: float) -> bool:
         """Whether 𝒯 is to be renewed for so many held directions; see :meth:`renewed`."""
@@ -80,6 +85,7 @@ class Upkeep:
         stale: Third,
         w: Tensor,
         U: Tensor,
+        HU: Tensor,
         t: float,
         held: Array,
         share: float,
@@ -89,8 +95,8 @@ class Upkeep:
 
         Parameters
         ----------
-        stale, w, U, t
-            What is known, and where it is wanted.
+        stale, w, U, HU, t
+            What is known, and where it is wanted, with the images ``∇²L U``.
         held : ndarray, shape (k, r)
             Orthonormal basis of the range of the multiplier.
         share : float
@@ -106,11 +112,11 @@ class Upkeep:
         axes = np.linalg.qr(held, mode="complete")[0]
         mixed = self._mixed(axes, rank)
         if squares is None:
-            squares = self._squares(w, U, axes[:, :rank])
+            squares = self._squares(w, U, HU, axes[:, :rank])
         else:
             axes[:, :rank] = held
         directions = np.stack([*axes.T[:rank], *mixed], axis=1)
-        fresh = torch.cat([squares, self._squares(w, U, directions[:, rank:])], dim=1)
+        fresh = torch.cat([squares, self._squares(w, U, HU, directions[:, rank:])], dim=1)
         units = np.stack([svec(np.outer(z, z)) for z in directions.T], axis=1)
         change = fresh - columns @ _like(units, w)
         if rank <= stale.rank and t > stale.since:
@@ -118,12 +124,15 @@ class Upkeep:
             relative = float(held_change.norm() / held_now.norm())
             self._rate = max(relative, _LEAST) / (t - stale.since)
             if rank > 1 and _change_of_form(held_now, held_change) > _SPOILT:
-                return self.computed(w, U, t, rank)
+                return self.computed(w, U, HU, t, rank)
         # The smallest change of 𝒯 that agrees with what was computed.
         return Third(columns + change @ _like(np.linalg.pinv(units), w), t, rank)
 
-    def _squares(self, w: Tensor, U: Tensor, directions: Array) -> Tensor:
-        along = U @ _like(directions, w)
+    def _squares(self, w: Tensor, U: Tensor, HU: Tensor, directions: Array) -> Tensor:
+        turn = _like(directions, w)
+        along = U @ turn
+        if self._accuracy >= _ONE_SIDED:
+            return self._objective.third_squares(w, along, HU @ turn)
         return self._objective.third(w, along, along) if along.shape[1] else along
 
     def _mixed(self, axes: Array, rank: int) -> list[Array]:

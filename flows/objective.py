@@ -66,7 +66,8 @@ class Objective(Oracle):
         What was asked for so far: "value", "gradient", "hvp" (columns) and "third" (columns).
         With ``derivatives="differences"`` every gradient that was evaluated counts, and nothing
         else but values: 1 for a Hessian column, 2 for ``∇³L[u,u]`` and for each of
-        :meth:`third_pairs`, 4 for ``∇³L[u,v]``, and 1 at a point not asked for before.
+        :meth:`third_pairs` (1 where ``∇²L u`` is known), 4 for ``∇³L[u,v]``, and 1 at a point not
+        asked for before.
 
     Raises
     ------

@@ -68,6 +68,9 @@ class AdaptiveIntegrator:
         Errors in directions that decay are judged by their mean over a step and this time.
     rounding : float
         Relative rounding error of states: no step need be more accurate than that.
+    deferred : bool
+        Let every step make up for the error that was found in the one before: third order where no
+        constraint is active, and more accurate at no cost where one is. Not over events.
     infeasible : float
         Largest violation ``−λ_min(A)`` that is left as it is, at the start and after a restart.
 
@@ -94,6 +97,7 @@ class AdaptiveIntegrator:
         slack_noise: float = 0.0,
         settling: float = 0.0,
         rounding: float = 1e-14,
+        deferred: bool = False,
         infeasible: float = 1e-9,
     ) -> None:
         self.statistics = Statistics()
@@ -106,6 +110,7 @@ class AdaptiveIntegrator:
         self._size = StepSize(first_step, min_step, max_step, self._unit)
         self._event_tol, self._event_slack = event_tol, event_slack
         self._infeasible = infeasible
+        self._deferred = deferred and not self._unit
         self._point = self._begin(t0, z0)
 
     @property
@@ -350,11 +355,13 @@ class AdaptiveIntegrator:
 
     def _accept(self, trial: Trial, drift: Vector, changed: bool) -> Step:
         point = self._point
-        slopes = self._slopes(trial, self._rate_after(trial, drift))
+        rate = self._rate_after(trial, drift)
+        slopes = self._slopes(trial, rate)
         after = self._point_after(trial, drift)
         multiplier = after.history.multiplier(after.t, len(after.slack))
         event = None
         if changed:
+            self._size.after_event()
             known = replace(after, history=History() if trial.pull is None else History(trial.pull))
             self._restart(after)
             overruled = after.rank < trial.rank or trial.rank < min(point.rank, after.rank)
@@ -362,6 +369,8 @@ class AdaptiveIntegrator:
                 # The slacks say that a direction enters, or leaves, and the rates do not. Rates are
                 # wrong to first order in errors of the frame, slacks only to second order.
                 after = known
+        elif self._deferred and not point.history.is_constant:
+            after.defect = self._error.defect(point, trial, drift)
         if after.rank != point.rank:
             event = Event(event_time(point, trial), point.rank, after.rank)
             self.events.append(event)

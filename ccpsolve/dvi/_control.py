@@ -8,19 +8,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from ccpsolve._symmetric import svec
-from ccpsolve.dvi._legendre import embedded_error
+from ccpsolve.dvi._legendre import embedded_error, lost_by
 from ccpsolve.dvi._smooth import SmoothProblem, Vector
-from ccpsolve.dvi._trial import Point, Trial
+from ccpsolve.dvi._trial import Point, Trial, stages_of
 
 # A step is accepted up to this multiple of the error it is aimed at.
 ACCEPTED = 1.5
 # Controller of a step size for an error per unit time of order h²: proportional and integral part.
 _SAFETY, _PROPORTIONAL, _INTEGRAL = 0.9, 0.35, 0.15
 _SHRINK, _GROW = 0.2, 3.0
+# The first step after an event, over which the force can only be taken to be constant, relative to
+# what was wanted before it.
+_AFTER_EVENT = 0.5
 # The embedded estimate is about the error of a step with many stages. Half of it is the largest
 # power of two with which the total error of z' = z over [0, 2], where errors grow as fast as the
 # path, is within 3 times the tolerance (2.85; 1.24 for a turning state, 0.5 for a decaying one).
 _LOCAL = 0.5
+# What a step makes up for the one before is in its embedded error by this factor, but no error.
+_MADE_UP = 0.8
 # A force extrapolated from the middles of two steps of length h to that of the next is wrong by
 # h²q″; corrected, what is left is the trapezoidal rule's h²/12 of it.
 _PREDICTION = 1 / 12
@@ -61,21 +66,25 @@ class ErrorControl:
     def of_constraint(self, point: Point, trial: Trial) -> float:
         """Return the error that the correction tells of, over the allowed one."""
         ratio = _PREDICTION * self.effect(trial) / self.allowed(point, trial)
-        if len(trial.slack):
-            corrected = correction(trial)
-            ratio *= max(0.0, 1 - self.slack_noise / corrected) if corrected else 1.0
-            ratio = max(ratio, corrected / self.slack_tol)
+        ratio = max(ratio * (1 - self._noisy(trial)), correction(trial) / self.slack_tol)
         ratio = max(ratio, _surprise(point, trial))
         return ratio if math.isfinite(ratio) else math.inf
 
     def of_motion(self, point: Point, trial: Trial, rate: Vector) -> float:
         """Return the embedded estimate over the allowed error; ``rate`` is the final velocity.
 
-        What decays is judged by its mean over the step and the settling time.
+        What decays is judged by its mean over the step and the settling time. What the noise of
+        slacks displaces the state by is in the velocity as well, the more the shorter the step, but
+        does not add up from step to step.
         """
         error = embedded_error(point.z, trial.z, trial.rate0, rate, trial.h)
+        if point.defect is not None:
+            error = error + _MADE_UP * point.defect
         left = trial.contact.relax(error[:, None], trial.h + self.settling)[:, 0]
-        ratio = _LOCAL * self.problem.norm(trial.z, left) / self.allowed(point, trial)
+        short = 1 - min(1.0, trial.h / self.settling) if self.settling else 0.0
+        noise = short * self._noisy(trial) * self.effect(trial)
+        ratio = _LOCAL * max(0.0, self.problem.norm(trial.z, left) - noise)
+        ratio /= self.allowed(point, trial)
         return ratio if math.isfinite(ratio) else math.inf
 
     def effect(self, trial: Trial) -> float:
@@ -99,6 +108,26 @@ class ErrorControl:
         force = self.problem.combine(contact.columns, svec((vectors * values) @ vectors.T))
         moved = contact.velocity(force[:, None], trial.h)[:, 0] * trial.h
         return self.problem.norm(trial.z, moved)
+
+    def _noisy(self, trial: Trial) -> float:
+        """Return the part of a correction that the noise of slacks explains."""
+        corrected = correction(trial)
+        return min(1.0, self.slack_noise / corrected) if corrected else 0.0
+
+    def defect(self, point: Point, trial: Trial, drift: Vector) -> Vector:
+        """Return what the smooth part of a step is short of; ``drift`` is that at its end.
+
+        The reaction is left out: the constraint sees to it that its mean is right.
+        """
+        h, end = trial.h, trial.z
+        if trial.pull is not None:
+            push = self.problem.push
+            first = push(point.t, point.z, trial.pull.force)
+            end = end - (first + push(point.t + h, trial.z, trial.pull.force)) * (h / 2)
+        error = embedded_error(point.z, end, point.drift, drift, h)
+        if point.defect is not None:
+            error = error + _MADE_UP * point.defect
+        return error * lost_by(stages_of(point, h))
 
     def advance(self, point: Point, trial: Trial) -> None:
         """Take a step into account."""
@@ -138,6 +167,10 @@ class StepSize:
         proposed = h * min(max(factor, _SHRINK), _GROW)
         self.wanted = min(max(proposed, self.wanted) if cut else proposed, self._largest)
         self._last_ratio = ratio
+
+    def after_event(self) -> None:
+        """Be careful where nothing can be extrapolated."""
+        self.wanted *= _AFTER_EVENT
 
     def rejected(self, h: float, ratio: float) -> None:
         """Learn from a step with too large an error, or none at all (infinity)."""

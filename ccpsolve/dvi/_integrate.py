@@ -164,7 +164,7 @@ def _euler(
 
 
 def _adaptive(
-    problem: SmoothProblem, state0: Any, t0: float, t1: float, tolerances: dict[str, float]
+    problem: SmoothProblem, state0: Any, t0: float, t1: float, tolerances: dict[str, Any]
 ) -> Trajectory[Any]:
     if t0 == t1:
         return Trajectory(np.array([t0]), [state0], [], statistics=Statistics())

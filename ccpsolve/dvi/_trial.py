@@ -51,6 +51,7 @@ class Point:
     weight: float = 0.0
     scale: float = 1.0
     earlier: tuple[float, float] | None = None  # how long ago, the smallest slack of a free one
+    defect: Vector | None = None  # what the last step was found to be short of
 
     def value(self, index: int) -> float:
         """Return an eigenvalue of the monitor; infinity where none is known."""
@@ -244,13 +245,21 @@ def _predict(problem: SmoothProblem, point: Point, h: float, rate0: Vector) -> V
 
     def rate(s: float, z: Vector) -> Vector:
         force = history.force(s)
-        drift = problem.drift(s, z)
-        return drift if force is None else drift + problem.push(s, z, force)
+        velocity = problem.drift(s, z)
+        velocity = velocity if force is None else velocity + problem.push(s, z, force)
+        return velocity if owed is None else velocity + owed
 
-    stages = stages_for(h, min(point.contact.stiffness, _STIFFEST / h))
+    owed = None if point.defect is None else point.defect * (1 / h)
+    stages = stages_of(point, h)
     if stages > _MAX_STAGES:
         raise InvalidProblemError(f"a step {h:.3g} would need more than {_MAX_STAGES} stages")
-    return legendre_step(rate, point.t, point.z, h, rate0, stages)
+    first = rate0 if owed is None else rate0 + owed
+    return legendre_step(rate, point.t, point.z, h, first, stages)
+
+
+def stages_of(point: Point, h: float) -> int:
+    """Return the number of stages of a step."""
+    return stages_for(h, min(point.contact.stiffness, _STIFFEST / h))
 
 
 def solve_reduced(alpha: Array, beta: Array, x0: Array | None = None) -> Solution:

@@ -305,3 +305,43 @@ def test_rounding_of_states_does_not_shorten_steps():
     assert integrator.t == 10
     assert integrator.z.dtype == np.float32
     assert abs(integrator.z[0] - 10 - 1e-3 * np.sin(10)) < 2e-5
+
+
+@pytest.mark.parametrize(("deferred", "order"), [(False, 2), (True, 3)])
+def test_making_up_for_errors_gives_third_order_where_no_constraint_is_active(deferred, order):
+    """A turning state and one that decays; steps of equal lengths, as no error is too large."""
+    M = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -4.0]])
+    problem = dvi.ArrayProblem(
+        f=lambda t, z: M @ z,
+        A=lambda t, z: np.eye(1),
+        B=lambda t, z, X: 0.0 * z,
+        dA=lambda t, z, v: np.zeros((1, 1)),
+        stiffness=4.0,
+    )
+    z0, errors = np.array([1.0, 0.0, 1.0]), []
+    for h in (0.1, 0.05, 0.025):
+        integrator = dvi.AdaptiveIntegrator(
+            problem, 0.0, z0, rtol=1.0, first_step=h, max_step=h, deferred=deferred
+        )
+        while integrator.t < 4.0:
+            integrator.step(4.0)
+        errors.append(np.linalg.norm(integrator.z - scipy.linalg.expm(4 * M) @ z0))
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.3)
+    assert np.log2(errors[1] / errors[2]) == pytest.approx(order, abs=0.3)
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+def test_making_up_for_errors_does_no_harm_at_events_or_where_a_constraint_is_active(name):
+    example = EXAMPLES[name]()
+    errors = []
+    for deferred in (False, True):
+        integrator = dvi.AdaptiveIntegrator(
+            example.problem, *example.interval[:1], example.z0, rtol=1e-4, deferred=deferred
+        )
+        worst = 0.0
+        while integrator.t < example.interval[1]:
+            step = integrator.step(example.interval[1])
+            worst = max(worst, float(np.linalg.norm(step.z1 - example.exact(step.t1))))
+        errors.append(worst)
+        assert [event.after for event in integrator.events] == [r for _, r in example.events]
+    assert errors[1] < 1.5 * errors[0] + 1e-6

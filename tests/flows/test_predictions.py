@@ -90,15 +90,16 @@ def valley():
 def test_predicted_squares_of_the_gradient(valley):
     dataset = valley.dataset
     central = dataset.sel(process="central")
-    # Σ = ηX along y and S = 2/η, so that HΣH adds S²ηX = 8X to g_y² and to ‖g‖².
+    # Σ = ηX along y and S = 2/η, so that HΣH adds S²ηX = 8X to g_y² and to ‖g‖². Within steps S is
+    # 2/η only as far as the slack is zero.
     added = 8 * dataset.oscillation_variance.fillna(0.0).sum("direction")
     np.testing.assert_allclose(
-        dataset.predicted_squared_gradient, central.gradient_norm**2 + added, rtol=1e-3, atol=1e-12
+        dataset.predicted_squared_gradient, central.gradient_norm**2 + added, rtol=5e-3, atol=1e-12
     )
     entries = dataset.predicted_squared_gradient_entries
     assert dataset.entry.values.tolist() == [2, 1]
     np.testing.assert_allclose(
-        entries.values[:, 1], added + central.squared_gradient_entries[:, 1], rtol=1e-3, atol=1e-12
+        entries.values[:, 1], added + central.squared_gradient_entries[:, 1], rtol=5e-3, atol=1e-12
     )
     np.testing.assert_allclose(
         entries.values[:, 0], central.squared_gradient_entries[:, 0], rtol=1e-6, atol=1e-12
