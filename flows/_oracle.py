@@ -293,7 +293,7 @@ class Oracle:
         """Return the columns ``∇³L(w)[u_j, u_j]``, cheaper if they are differences.
 
         Where ``∇²L(w) u_j`` is known one-sided differences do, at half the price, with errors of up
-        to 1e-3 of a column.
+        to 1e-3 of a column. Where third derivatives are too small for that they are not taken.
 
         Parameters
         ----------

@@ -144,6 +144,33 @@ def test_second_derivatives_come_with_third_ones(way):
     torch.testing.assert_close(third, exact.third(W0, U, U), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("way", ["autodiff", "differences"])
+@pytest.mark.parametrize(("stiffness", "price"), [(0.0, 1), (1e5, 2)])
+def test_third_derivatives_take_one_gradient_where_hessian_columns_are_known(way, stiffness, price):
+    """And where these are not far larger."""
+
+    def objective(derivatives):
+        return flows.Objective.from_function(
+            lambda w: (10 * (A @ w)).sin().sum() + stiffness * w.dot(w), W0, derivatives=derivatives
+        )
+
+    A = torch.as_tensor(np.random.default_rng(1).standard_normal((9, len(W0))))
+    oracle, exact = objective(way), objective("autodiff")
+    U = torch.as_tensor(np.random.default_rng(0).standard_normal((len(W0), 3)))
+    HU = oracle.hvp(W0, U)
+    before = oracle.counts
+    squares, pairs = oracle.third_squares(W0, U, HU), oracle.third_pairs(W0, U, HU)
+    spent = sum(oracle.counts.values()) - sum(before.values())
+    assert spent == (3 + 6) * (price if way == "differences" else 1)
+    for found, truth in ((squares, exact.third(W0, U, U)), (pairs, exact.third_pairs(W0, U))):
+        assert float((found - truth).norm()) < 2e-3 * float(truth.norm())
+
+
+def test_images_of_another_shape_are_refused():
+    with pytest.raises(flows.InvalidArgumentError, match=r"HU must have the shape of U, \(6, 2\)"):
+        by("differences").third_squares(W0, torch.eye(6)[:, :2].double(), W0[:, None])
+
+
 @pytest.mark.parametrize(
     ("method", "error"),
     # In rtol times the length of the path. With gradient descent, from above the edge, lengths of
