@@ -30,7 +30,7 @@ RTOL = 5e-3
 #: What `AdaptiveCentral` may follow between looks at the critical directions.
 INNER = ("flow", "discrete")
 
-_FIRST_STEP, _SMALLEST_STEP, _LARGEST_STEP = 1.0, 1 / 64, 16.0
+_FIRST_STEP, _SMALLEST_STEP, _LARGEST_STEP = 1.0, 1 / 256, 16.0
 # A direction that enters or leaves is located to this time, or to this slack relative to rtol.
 _EVENT_TIME, _EVENT_SLACK = 0.05, 0.5
 # Largest correction of the slack in a step: what the linearisation leaves is a part of it.
@@ -199,6 +199,7 @@ class AdaptiveCentral(Flow):
                     slack_tol=_SLACK,
                     slack_noise=_EIGENVALUE * self.rtol,
                     settling=_SETTLING,
+                    rounding=torch.finfo(self.w.dtype).eps,
                     deferred=True,
                     infeasible=_INFEASIBLE,
                 )

@@ -13,15 +13,9 @@ from ccpsolve.dvi._control import ACCEPTED, ErrorControl, StepSize, correction
 from ccpsolve.dvi._dense import Event, Statistics, Step
 from ccpsolve.dvi._events import changing, event_time, locate
 from ccpsolve.dvi._history import History, Pull
+from ccpsolve.dvi._impulses import on_constraint
 from ccpsolve.dvi._smooth import Array, Contact, SmoothProblem, Vector
-from ccpsolve.dvi._trial import (
-    Point,
-    Trial,
-    attempt,
-    inertia,
-    instantaneous,
-    solve_reduced,
-)
+from ccpsolve.dvi._trial import Point, Trial, attempt, inertia, instantaneous
 
 # Where an event is located, the eigenvalue of the monitor that vanishes is this small (relative).
 _ROUNDED = 1e-10
@@ -37,7 +31,6 @@ _WILD = 10.0
 _NEARLY = 0.05
 # Steps are given up below this fraction of the tolerance of event times.
 _TOO_SHORT = 1e-3
-_MAX_IMPULSES = 8
 # A drift that is known nearby may be wrong by this much, in errors allowed per unit of time.
 _NEARBY = 1.0
 
@@ -63,14 +56,18 @@ class AdaptiveIntegrator:
         beyond ``slack_tol``, one without extrapolation is taken instead, of first order
         (``statistics.restarted``).
     event_tol, event_slack : float
-        A direction that enters or leaves is located to this time, or to this slack.
+        A direction that enters or leaves is located to this time, or that of a step if it is
+        shorter, or to this slack.
     slack_tol : float
-        Largest correction of the slack within a step.
+        Largest correction of the slack within a step. Where a step of the smallest length needs a
+        larger one, the constraint is looked at again, and a state beyond is moved to it.
     slack_noise : float
         Error of the slacks that the problem returns. A correction that it explains is not held
         against a step: what it displaces the state by does not add up from step to step.
     settling : float
         Errors in directions that decay are judged by their mean over a step and this time.
+    rounding : float
+        Relative rounding error of states: no step need be more accurate than that.
     deferred : bool
         Let every step make up for the error that was found in the one before: third order where no
         constraint is active, and more accurate at no cost where one is. Not over events.
@@ -99,13 +96,16 @@ class AdaptiveIntegrator:
         slack_tol: float = math.inf,
         slack_noise: float = 0.0,
         settling: float = 0.0,
+        rounding: float = 1e-14,
         deferred: bool = False,
         infeasible: float = 1e-9,
     ) -> None:
         self.statistics = Statistics()
         self.events: list[Event] = []
         self._problem = _Counted(problem, self.statistics)
-        self._error = ErrorControl(self._problem, rtol, atol, slack_tol, slack_noise, settling)
+        self._error = ErrorControl(
+            self._problem, rtol, atol, slack_tol, slack_noise, settling, rounding
+        )
         self._t0, self._unit = t0, getattr(problem, "unit", 0.0)
         self._size = StepSize(first_step, min_step, max_step, self._unit)
         self._event_tol, self._event_slack = event_tol, event_slack
@@ -136,7 +136,7 @@ class AdaptiveIntegrator:
 
     def step(self, t_end: float) -> Step:
         """Take one accepted step towards ``t_end``, not beyond."""
-        size, first, floor, restarted = self._size, True, math.inf, False
+        size, first, floor, unsure = self._size, True, math.inf, False
         while True:
             point = self._point
             h = size.next(t_end - point.t, point.t - self._t0, self._until_entry())
@@ -160,7 +160,7 @@ class AdaptiveIntegrator:
             if h <= max(size.smallest, _TOO_SHORT * self._event_tol):
                 trial = self._restarted(h)
                 if trial is not None:
-                    ratio, drift, located, restarted = ACCEPTED, None, True, True
+                    ratio, drift, located, unsure = ACCEPTED, None, True, True
                     break
                 raise IntegrationError(
                     f"no step from t = {point.t:.9g} succeeds, down to {h:.2g}: the drift may not "
@@ -170,17 +170,18 @@ class AdaptiveIntegrator:
         drift = self._problem.drift(point.t + trial.h, trial.z) if drift is None else drift
         size.accepted(trial.h, ratio, cut=located or trial.h < size.wanted)
         step = self._accept(trial, drift, located or trial.rank > point.rank)
-        return self._verified(step) if restarted else step
+        unsure = unsure or correction(trial) > ACCEPTED * self._error.slack_tol
+        return self._verified(step) if unsure else step
 
     def _begin(self, t: float, z: Vector) -> Point:
         """Return the first point; impulses move an infeasible start to the constraint."""
         contact = self._problem.contact(t, z, None, np.zeros((0, 0)))
-        return self._fresh(t, *self._on_constraint(t, z, contact))
+        return self._fresh(t, *self._moved(t, z, contact))
 
     def _fresh(self, t: float, z: Vector, contact: Contact) -> Point:
         """Return a point without a past."""
         drift = self._problem.drift(t, z)
-        point = Point(t, z, drift, contact, contact.slack, History(), 0, np.zeros(0))
+        point = Point(t, z, drift, contact, z, contact.slack, History(), 0, np.zeros(0))
         self._restart(point)
         return point
 
@@ -191,33 +192,25 @@ class AdaptiveIntegrator:
         """
         t, z, contact = step.t1, step.z1, step.contact
         contact = self._problem.contact(t, z, contact, step.multiplier)
-        z, contact = self._on_constraint(t, z, contact)
+        z, contact = self._moved(t, z, contact)
         self._point = self._fresh(t, z, contact)
         X = self.multiplier
         return replace(step, z1=z, contact=contact, slack=contact.slack, X=X, multiplier=X)
 
-    def _on_constraint(self, t: float, z: Vector, contact: Contact) -> tuple[Vector, Contact]:
-        """Return a state on the constraint, to which impulses have moved it, and the look there."""
-        problem = self._problem
-        for _ in range(_MAX_IMPULSES):
-            slack = contact.slack
-            if not len(slack) or np.linalg.eigvalsh(slack)[0] >= -self._infeasible:
-                break
-            directions = contact.velocity(contact.columns, 0.0)
-            impulse = solve_reduced(-slack, contact.differentiate(directions))
-            z = z + problem.combine(directions, svec(impulse.X))
-            contact = problem.contact(t, z, contact, impulse.X)
-        return z, contact
+    def _moved(self, t: float, z: Vector, contact: Contact) -> tuple[Vector, Contact]:
+        return on_constraint(self._problem, t, z, contact, self._infeasible)
 
     def _is_final(self, trial: Trial, ratio: float, floor: float, located: bool) -> bool:
         """Whether a smaller step is no help, given the error of a larger one.
 
-        A step over an event is as long as the tolerance of event times, whatever was asked for.
+        The error of a step over an event is of first order, and tolerated within that of its time.
         """
-        if correction(trial) > _WILD * self._error.slack_tol:
+        corrected = correction(trial) / self._error.slack_tol
+        if located and corrected <= ACCEPTED and trial.h <= self._event_tol:
+            return True
+        if corrected > _WILD:
             return False
-        shortest = max(self._size.smallest, self._event_tol) if located else self._size.smallest
-        return trial.h <= shortest or ratio * trial.h > _INHERITED * floor
+        return trial.h <= self._size.smallest or ratio * trial.h > _INHERITED * floor
 
     def _restarted(self, h: float) -> Trial | None:
         """Return a step of first order: with the force that is right at its start, or with none.
@@ -296,17 +289,20 @@ class AdaptiveIntegrator:
 
     def _at_event(self, crossed: Trial) -> Trial | None:
         """Return a step that ends at the event; over it, if the event is where the step starts."""
+        time_tol = min(self._event_tol, crossed.h)
         trial, end = locate(
             self._point,
             crossed,
             lambda h: self._attempt(h, crossed.h),
             lambda trial: self._attempt(trial.h, trial.h, complete=True, begun=trial),
-            time_tol=self._event_tol,
+            time_tol=time_tol,
             slack_tol=self._event_slack,
         )
         if trial is not None:
             return trial
-        return self._attempt(max(self._event_tol, end), crossed.h, complete=True)
+        h = max(time_tol, end)
+        begun = crossed if h == crossed.h else None
+        return self._attempt(h, crossed.h, complete=True, begun=begun)
 
     def _may_refine(self, h: float, first: bool) -> bool:
         """Whether a step is worth repeating: a shorter one failed, or there is none."""
@@ -406,6 +402,7 @@ class AdaptiveIntegrator:
             trial.z,
             drift,
             trial.contact,
+            trial.star,
             trial.slack,
             history,
             trial.rank,

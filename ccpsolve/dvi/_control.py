@@ -34,7 +34,7 @@ _RESTING = 0.3
 # A slack may differ by this fraction of itself from what the last step lets expect: a step that
 # sees less of its course may leap over an excursion to the edge.
 _FORESEEN = 0.5
-# Relative size of rounding errors in states.
+# Relative size of rounding errors of times.
 _ROUNDING = 1e-14
 
 
@@ -51,6 +51,7 @@ class ErrorControl:
     slack_tol: float
     slack_noise: float
     settling: float
+    rounding: float
     length: float = 0.0
     elapsed: float = 0.0
 
@@ -60,7 +61,7 @@ class ErrorControl:
         speed = norm(trial.z, trial.star - point.z) / h
         mean = self.length / self.elapsed if self.elapsed else speed
         allowed = h * (self.atol + self.rtol * max(speed, _RESTING * mean))
-        return allowed + _ROUNDING * norm(trial.z, trial.z)
+        return allowed + self.rounding * norm(trial.z, trial.z)
 
     def of_constraint(self, point: Point, trial: Trial) -> float:
         """Return the error that the correction tells of, over the allowed one."""

@@ -1,9 +1,10 @@
 """The protocol through which the adaptive integrator sees a DVI.
 
 States, forces and velocities are flat arrays of one library (NumPy, torch, …) that can be added,
-multiplied by floats and indexed like NumPy's; only k×k data are NumPy float64. A *force* is what
-the reaction is extrapolated in: it acts on the state by ``z' = f(t, z) + push(t, z, force)``, and
-``force = columns @ svec(X)`` is linear in the multiplier X.
+multiplied by floats and by each other (``@``), and indexed like NumPy's; only k×k data are NumPy
+float64. A *force* is what the reaction is extrapolated in: it acts on the state by
+``z' = f(t, z) + push(t, z, force)``, and ``force = columns @ svec(X)`` is linear in the multiplier
+X.
 """
 
 from __future__ import annotations

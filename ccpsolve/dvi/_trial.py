@@ -25,6 +25,7 @@ from ccpsolve._symmetric import smat, svec, svec_basis
 from ccpsolve.dvi._history import History, Pull, support
 from ccpsolve.dvi._legendre import legendre_step, stages_for
 from ccpsolve.dvi._smooth import Array, Contact, SmoothProblem, Vector
+from ccpsolve.dvi._stiff_force import implicit
 
 # Where β is singular to rounding its eigenvalues are at least this fraction of their mean.
 _REGULARISATION = 1e-8
@@ -42,6 +43,7 @@ class Point:
     z: Vector
     drift: Vector
     contact: Contact
+    looked: Vector  # the state that the contact was seen at
     slack: Array
     history: History
     rank: int
@@ -154,8 +156,12 @@ def attempt(
     expected = Q @ history.multiplier(t + h / 2, k0) @ Q.T
     mean, beta, solution = _solve(contact, h, offset - slack, mean, expected)
     X = solution.X
-    pull = Pull(t + h / 2, problem.combine(mean, svec(X)), X)
-    change = pull.force if force is None else pull.force - force
+    change = problem.combine(mean, svec(X))
+    if force is not None:
+        change = change - force
+        moved = star - point.looked
+        change = implicit(problem, contact, h, change, carried, Q @ last @ Q.T, moved)
+    pull = Pull(t + h / 2, change if force is None else force + change, X)
     z = star + contact.velocity(change[:, None], h)[:, 0] * h
     end = slack - offset + smat(beta @ svec(X))
     X_end = 2 * X - Q @ history.multiplier(t, k0) @ Q.T

@@ -227,6 +227,86 @@ def test_a_direction_that_hardly_pushes_leaves_without_a_search(pressure):
     assert found.contacts < found.steps + found.rejected + 10
 
 
+def test_a_force_that_changes_fast_does_not_shorten_steps():
+    """A curved wall holds a point and takes it back to its axis, at a rate of 20.
+
+    Steps with an explicit correction of the force are unstable from 1/40 on.
+    """
+    curvature = 20.0
+    problem = dvi.ArrayProblem(
+        f=lambda t, z: np.array([1.0, 0.2 * np.sin(t)]),
+        A=lambda t, z: np.array([[1.0 - z[0] - 0.5 * curvature * z[1] ** 2]]),
+        B=lambda t, z, X: -X[0, 0] * np.array([1.0, curvature * z[1]]),
+        dA=lambda t, z, v: np.array([[-v[0] - curvature * z[1] * v[1]]]),
+    )
+
+    def followed(tolerance):
+        integrator = dvi.AdaptiveIntegrator(
+            problem, 0.0, np.array([1.0, 0.0]), rtol=tolerance, atol=tolerance, slack_tol=0.01
+        )
+        while integrator.t < 6:
+            integrator.step(6.0)
+        return integrator
+
+    coarse, fine = followed(1e-3), followed(1e-6)
+    assert coarse.statistics.steps < 6 * 40 / 4
+    assert np.linalg.norm(coarse.z - fine.z) < 1.5e-4
+
+
+def test_a_correction_that_is_too_large_to_be_linear_is_looked_at_again():
+    def slack(t, z):  # of a wall that shakes faster than steps can follow
+        return (1 - np.exp(-10 * (0.1 * np.sin(40 * t) - z[0]))) / 10
+
+    problem = dvi.ArrayProblem(
+        f=lambda t, z: np.ones(1),
+        A=lambda t, z: np.array([[slack(t, z)]]),
+        B=lambda t, z, X: -X[0],
+        dA=lambda t, z, v: (10 * slack(t, z) - 1) * v[:, None],
+    )
+    options = {"min_step": 1 / 32, "max_step": 1 / 32, "slack_tol": 0.02, "event_tol": 1 / 32}
+    integrator = dvi.AdaptiveIntegrator(problem, 0.0, np.full(1, -0.2), **options)
+    worst = 0.0
+    while integrator.t < 2:
+        integrator.step(2.0)
+        worst = max(worst, -slack(integrator.t, integrator.z))
+    assert worst < 5e-3
+    assert not integrator.statistics.restarted
+
+
+def test_a_step_over_an_event_is_no_longer_than_others():
+    example = wall()
+    integrator = dvi.AdaptiveIntegrator(
+        example.problem, 0.0, example.z0, max_step=0.1, event_tol=0.5
+    )
+    while integrator.t < 7.5:
+        step = integrator.step(7.5)
+        assert step.t1 - step.t0 < 0.1 + 1e-9
+    assert len(integrator.events) == 3
+
+
+def test_rounding_of_states_does_not_shorten_steps():
+    problem = dvi.ArrayProblem(
+        f=lambda t, z: np.array([1e-3 * np.cos(t)], dtype=np.float32),
+        A=lambda t, z: np.eye(1),
+        B=lambda t, z, X: 0 * z,
+        dA=lambda t, z, v: np.zeros((1, 1)),
+    )
+
+    integrator = dvi.AdaptiveIntegrator(
+        problem,
+        0.0,
+        np.full(1, 10, dtype=np.float32),
+        rtol=1e-3,
+        rounding=float(np.finfo(np.float32).eps),
+    )
+    for _ in range(60):
+        if integrator.t < 10:
+            integrator.step(10.0)
+    assert integrator.t == 10
+    assert integrator.z.dtype == np.float32
+    assert abs(integrator.z[0] - 10 - 1e-3 * np.sin(10)) < 2e-5
+
+
 @pytest.mark.parametrize(("deferred", "order"), [(False, 2), (True, 3)])
 def test_making_up_for_errors_gives_third_order_where_no_constraint_is_active(deferred, order):
     """A turning state and one that decays; steps of equal lengths, as no error is too large."""
