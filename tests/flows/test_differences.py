@@ -183,7 +183,7 @@ def test_a_central_flow_is_the_same(method, error):
     cheap = follow(by("differences"), method, start, 12)
     length = float(exact.diff(dim=0).norm(dim=1).sum())
     assert float((exact - cheap).norm(dim=1).max()) < error * 1e-3 * length
-    assert float((exact - cheap)[:4].norm(dim=1).max()) < 1e-5
+    assert float((exact - cheap)[:4].norm(dim=1).max()) < 3e-5
 
 
 def test_a_run_says_where_its_derivatives_come_from():
