@@ -47,6 +47,7 @@ bench: $(STAMP)  ## the benchmarks, one after the other
 	$(BIN)/python -m bench.work_precision
 	$(BIN)/python -m bench.differences
 	$(BIN)/python -m bench.inner
+	$(BIN)/python -m bench.sharpness
 
 clean:
 	rm -rf $(VENV) build dist docs/_build docs/api .pytest_cache .mypy_cache .ruff_cache

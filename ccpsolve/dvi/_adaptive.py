@@ -154,7 +154,7 @@ class AdaptiveIntegrator:
             if trial is not None and trial.complete:
                 if ratio <= ACCEPTED or self._is_final(trial, ratio, floor, located):
                     break
-                floor = ratio * trial.h
+                floor = ratio * self._error.allowed(point, trial)
             self.statistics.rejected += 1
             first = False
             if h <= max(size.smallest, _TOO_SHORT * self._event_tol):
@@ -210,7 +210,8 @@ class AdaptiveIntegrator:
             return True
         if corrected > _WILD:
             return False
-        return trial.h <= self._size.smallest or ratio * trial.h > _INHERITED * floor
+        error = ratio * self._error.allowed(self._point, trial)
+        return trial.h <= self._size.smallest or error > _INHERITED * floor
 
     def _restarted(self, h: float) -> Trial | None:
         """Return a step of first order: with the force that is right at its start, or with none.

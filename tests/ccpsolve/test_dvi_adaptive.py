@@ -227,30 +227,36 @@ def test_a_direction_that_hardly_pushes_leaves_without_a_search(pressure):
     assert found.contacts < found.steps + found.rejected + 10
 
 
-def test_a_force_that_changes_fast_does_not_shorten_steps():
-    """A curved wall holds a point and takes it back to its axis, at a rate of 20.
-
-    Steps with an explicit correction of the force are unstable from 1/40 on.
-    """
-    curvature = 20.0
-    problem = dvi.ArrayProblem(
+def curved_wall(curvature):
+    """Return a curved wall that holds a point and takes it back to its axis, at that rate."""
+    return dvi.ArrayProblem(
         f=lambda t, z: np.array([1.0, 0.2 * np.sin(t)]),
         A=lambda t, z: np.array([[1.0 - z[0] - 0.5 * curvature * z[1] ** 2]]),
         B=lambda t, z, X: -X[0, 0] * np.array([1.0, curvature * z[1]]),
         dA=lambda t, z, v: np.array([[-v[0] - curvature * z[1] * v[1]]]),
     )
 
-    def followed(tolerance):
-        integrator = dvi.AdaptiveIntegrator(
-            problem, 0.0, np.array([1.0, 0.0]), rtol=tolerance, atol=tolerance, slack_tol=0.01
-        )
-        while integrator.t < 6:
-            integrator.step(6.0)
-        return integrator
 
-    coarse, fine = followed(1e-3), followed(1e-6)
+def along(curvature, tolerance, **options):
+    integrator = dvi.AdaptiveIntegrator(
+        curved_wall(curvature), 0.0, np.eye(2)[0], rtol=tolerance, atol=tolerance, **options
+    )
+    while integrator.t < 6:
+        integrator.step(6.0)
+    return integrator
+
+
+def test_a_force_that_changes_fast_does_not_shorten_steps():
+    """Steps with an explicit correction of the force are unstable from 1/40 on."""
+    coarse, fine = (along(20.0, tolerance, slack_tol=0.01) for tolerance in (1e-3, 1e-6))
     assert coarse.statistics.steps < 6 * 40 / 4
     assert np.linalg.norm(coarse.z - fine.z) < 1.5e-4
+
+
+def test_where_steps_end_beyond_a_curved_wall_the_way_back_is_no_error_of_the_next():
+    """However short, it has to go all of it: shorter steps, which go it faster, are no help."""
+    coarse, fine = along(200.0, 1e-2), along(200.0, 1e-5, slack_tol=1e-3)
+    assert np.linalg.norm(coarse.z - fine.z) < 3 * 1e-2 * 6
 
 
 def test_a_correction_that_is_too_large_to_be_linear_is_looked_at_again():
