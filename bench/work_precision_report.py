@@ -115,7 +115,8 @@ exact solution); Euler's scheme converges to it with first order. Bill: gradient
 a column of second or third derivatives counted as many as it takes CPU time when it is asked for
 alone. *Strict*: a spectrum from scratch to the residual 1e-7 and all pairs of third derivatives at
 each of four steps per unit of time, found from eight random vectors; *three*: the same from three,
-as the adaptive integrator starts; *warm*: the same from the vectors of the last step; *economical*:
+as the adaptive integrator starts (where that does not converge within 1,000 products, no figure is
+given); *warm*: the same from the vectors of the last step; *economical*:
 that to the residual 1e-3. *Adaptive*: `AdaptiveCentral` at several `rtol`, per unit of time covered
 (its last step may go on beyond the last whole time); *differences*: the same with
 `derivatives="differences"`, where the gradients are all there is. On problems in closed form the
