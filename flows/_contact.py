@@ -104,7 +104,7 @@ class CentralContact:
 
     def _turn_rate(self, before: CentralContact | None) -> Tensor | None:
         """Return how fast the vectors near the edge turn, shape (d, m), where they are the same."""
-        if before is None or self.t <= before.t:
+        if before is None:
             return None
         level = self._problem.subspace.level
         m = min(self.spectrum.above(level), before.spectrum.above(level))
@@ -112,7 +112,10 @@ class CentralContact:
         left, cosines, right = torch.linalg.svd(then.T @ now)
         if m == 0 or float(cosines[-1]) < _KNOWN:
             return None
-        return (now - then @ (left @ right)) / (self.t - before.t)
+        if self.t > before.t:
+            return (now - then @ (left @ right)) / (self.t - before.t)
+        known = before._turning  # another look at the same time
+        return None if known is None or known.shape[1] != m else known @ (left @ right)
 
     def predicted(self, t: float) -> Tensor:
         """Return the tracked vectors at a later time, if they go on turning as they do."""
@@ -147,11 +150,13 @@ class CentralContact:
     def guard_rests(self, t: float) -> bool:
         """Whether the vector below those near the edge may go unseen at a later time.
 
-        That is in every other look at most, and only if its value, changing several times as fast
-        as it did, stays out of what is tracked.
+        That is at the same time, and else in every other look at most, and only if its value,
+        changing several times as fast as it did, stays out of what is tracked.
         """
         before, level = self._before, self._problem.subspace.level
         values, near = self.spectrum.values, self.spectrum.above(level)
+        if t == self.t:
+            return 0 < near == len(values) - 1 and bool(values[-1] <= level - MARGIN)
         if before is None or not self._guarded or not 0 < near == len(values) - 1:
             return False
         then = before.spectrum.values
@@ -306,6 +311,27 @@ class CentralContact:
             ]
             changes = changes + 2 * columns_of(grams, changes)
         return _numpy(changes)
+
+    def bend(self, displacement: Tensor) -> Array:
+        """Return the change of the slack beyond its linear part, as far as that costs nothing.
+
+        Nearly all of it with RMSProp, where the force acts on ν and changes small entries, and with
+        them ``D = (P(ν + δ) − P(ν))/P``, by much. In the frame that is ``2Vᵀ(D − D')V``, with the
+        linear part D'; and the eigenvectors turn out of it, which takes ``2‖(I − VVᵀ)DV‖²`` if the
+        eigenvalues there are small.
+        """
+        problem, nu = self._problem, self._state.nu
+        if not nu.numel():
+            return np.zeros((self.k, self.k))
+        method, change = problem.method, problem.split(displacement).nu
+        there = torch.maximum(nu + change, torch.finfo(nu.dtype).tiny * torch.ones_like(nu))
+        exact = method.preconditioner(there, self._clock) - self.p
+        linear = method.preconditioner_change(nu, change, self._clock)
+        turned = self.V * (exact / self.p).reshape(-1, 1)
+        outside = (turned - self.V @ (self.V.T @ turned)).double()
+        inside = smat(2 * _numpy(weighted_gram(self.U, exact - linear)))
+        bend: Array = inside - 2 * _numpy(outside.T @ outside)
+        return bend
 
     @property
     def _renewed(self) -> bool:

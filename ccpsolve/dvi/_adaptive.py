@@ -23,9 +23,14 @@ _ROUNDED = 1e-10
 _JUMP = 0.3
 # A smaller step with more than this fraction of the error of a larger one has inherited it.
 _INHERITED = 0.8
+# So has one of less than this fraction of the length first tried, whatever it is allowed: the way
+# back from beyond the constraint is the same however short the step, and allows for errors itself.
+_HOPELESS = 1e-3
 # A step of the smallest length that corrects the slack by more than this multiple of what is
 # allowed is not merely inaccurate: what it extrapolates has nothing to do with what comes.
 _WILD = 10.0
+# Beyond this fraction of what is allowed a correction may be too large to be linear.
+_UNSURE = 0.25
 # A direction that enters is let in without being located if it goes over the edge by at most this
 # fraction of its way there.
 _NEARLY = 0.05
@@ -59,8 +64,8 @@ class AdaptiveIntegrator:
         A direction that enters or leaves is located to this time, or that of a step if it is
         shorter, or to this slack.
     slack_tol : float
-        Largest correction of the slack within a step. Where a step of the smallest length needs a
-        larger one, the constraint is looked at again, and a state beyond is moved to it.
+        Largest correction of the slack within a step. After one of more than a quarter of it the
+        constraint is looked at again, and a state beyond is moved to it.
     slack_noise : float
         Error of the slacks that the problem returns. A correction that it explains is not held
         against a step: what it displaces the state by does not add up from step to step.
@@ -136,10 +141,13 @@ class AdaptiveIntegrator:
 
     def step(self, t_end: float) -> Step:
         """Take one accepted step towards ``t_end``, not beyond."""
-        size, first, floor, unsure = self._size, True, math.inf, False
+        size, first, unsure = self._size, True, False
+        floor = least = math.inf
+        longest = 0.0
         while True:
             point = self._point
             h = size.next(t_end - point.t, point.t - self._t0, self._until_entry())
+            longest = max(longest, h)
             trial = self._attempt(h, h)
             located = False
             if trial is not None and trial.rank != point.rank:
@@ -154,7 +162,10 @@ class AdaptiveIntegrator:
             if trial is not None and trial.complete:
                 if ratio <= ACCEPTED or self._is_final(trial, ratio, floor, located):
                     break
-                floor = ratio * self._error.allowed(point, trial)
+                inherited = ratio * self._error.allowed(point, trial) > _INHERITED * least
+                if inherited and trial.h < _HOPELESS * longest:
+                    break
+                floor, least = ratio * trial.h, ratio * self._error.allowed(point, trial)
             self.statistics.rejected += 1
             first = False
             if h <= max(size.smallest, _TOO_SHORT * self._event_tol):
@@ -170,8 +181,10 @@ class AdaptiveIntegrator:
         drift = self._problem.drift(point.t + trial.h, trial.z) if drift is None else drift
         size.accepted(trial.h, ratio, cut=located or trial.h < size.wanted)
         step = self._accept(trial, drift, located or trial.rank > point.rank)
-        unsure = unsure or correction(trial) > ACCEPTED * self._error.slack_tol
-        return self._verified(step) if unsure else step
+        corrected = correction(trial) / self._error.slack_tol
+        if unsure or corrected > ACCEPTED:
+            return self._verified(step)
+        return self._looked_at(step) if corrected > _UNSURE else step
 
     def _begin(self, t: float, z: Vector) -> Point:
         """Return the first point; impulses move an infeasible start to the constraint."""
@@ -197,8 +210,32 @@ class AdaptiveIntegrator:
         X = self.multiplier
         return replace(step, z1=z, contact=contact, slack=contact.slack, X=X, multiplier=X)
 
-    def _moved(self, t: float, z: Vector, contact: Contact) -> tuple[Vector, Contact]:
-        return on_constraint(self._problem, t, z, contact, self._infeasible)
+    def _looked_at(self, step: Step) -> Step:
+        """Look again at the end of a step, and go on from what is seen there."""
+        point, t = self._point, step.t1
+        contact = self._problem.contact(t, point.z, point.contact, self.multiplier)
+        z, contact = self._moved(t, point.z, contact, t - step.t0)
+        if len(contact.slack) != len(point.slack):
+            self._point = self._fresh(t, z, contact)
+            X = self.multiplier
+            return replace(step, z1=z, contact=contact, slack=contact.slack, X=X, multiplier=X)
+        Q = contact.transport
+        self._point = replace(
+            point,
+            z=z,
+            drift=point.drift if z is point.z else self._problem.drift(t, z),
+            contact=contact,
+            looked=z,
+            slack=contact.slack,
+            history=point.history.carried(Q),
+        )
+        X, multiplier = Q @ step.X @ Q.T, Q @ step.multiplier @ Q.T
+        return replace(step, z1=z, contact=contact, slack=contact.slack, X=X, multiplier=multiplier)
+
+    def _moved(
+        self, t: float, z: Vector, contact: Contact, h: float = 0.0
+    ) -> tuple[Vector, Contact]:
+        return on_constraint(self._problem, t, z, contact, self._infeasible, h)
 
     def _is_final(self, trial: Trial, ratio: float, floor: float, located: bool) -> bool:
         """Whether a smaller step is no help, given the error of a larger one.
@@ -210,8 +247,7 @@ class AdaptiveIntegrator:
             return True
         if corrected > _WILD:
             return False
-        error = ratio * self._error.allowed(self._point, trial)
-        return trial.h <= self._size.smallest or error > _INHERITED * floor
+        return trial.h <= self._size.smallest or ratio * trial.h > _INHERITED * floor
 
     def _restarted(self, h: float) -> Trial | None:
         """Return a step of first order: with the force that is right at its start, or with none.

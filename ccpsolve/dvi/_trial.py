@@ -31,6 +31,9 @@ from ccpsolve.dvi._stiff_force import implicit
 _REGULARISATION = 1e-8
 # A step that would need more stages is cut; beyond this product with the rate nobody counts.
 _MAX_STAGES, _STIFFEST = 200, 1e6
+# What is known of the slack beyond the linear part is taken into account to this accuracy, relative
+# to the correction, by at most so many further solutions.
+_BENT, _MAX_BENDS = 0.01, 8
 # Held directions that turn by more than 60° within a step are taken for others.
 _LEAST_COSINE = 0.5
 
@@ -155,15 +158,30 @@ def attempt(
         offset = smat(h * contact.differentiate(contact.velocity(force[:, None], h))[:, 0])
     expected = Q @ history.multiplier(t + h / 2, k0) @ Q.T
     mean, beta, solution = _solve(contact, h, offset - slack, mean, expected)
+
+    def corrected(X: Array) -> tuple[Vector, Vector]:
+        """Return the change of the force, and the displacement by it."""
+        change = problem.combine(mean, svec(X))
+        if force is not None:
+            change, moved = change - force, star - point.looked
+            change = implicit(problem, contact, h, change, carried, Q @ last @ Q.T, moved)
+        return change, contact.velocity(change[:, None], h)[:, 0] * h
+
+    change, moved = corrected(solution.X)
+    bend, known = np.zeros((k, k)), getattr(contact, "bend", None)
+    for _ in range(_MAX_BENDS):
+        if known is None:
+            break
+        found = known(moved)
+        if np.linalg.norm(found - bend) <= _BENT * np.linalg.norm(offset - slack):
+            break
+        bend = found
+        solution = solve_reduced(offset - slack - bend, beta, solution.X)
+        change, moved = corrected(solution.X)
     X = solution.X
-    change = problem.combine(mean, svec(X))
-    if force is not None:
-        change = change - force
-        moved = star - point.looked
-        change = implicit(problem, contact, h, change, carried, Q @ last @ Q.T, moved)
     pull = Pull(t + h / 2, change if force is None else force + change, X)
-    z = star + contact.velocity(change[:, None], h)[:, 0] * h
-    end = slack - offset + smat(beta @ svec(X))
+    z = star + moved
+    end = slack - offset + bend + smat(beta @ svec(X))
     X_end = 2 * X - Q @ history.multiplier(t, k0) @ Q.T
     weight = _size(beta) / h
     monitor = inertia(end, scale * weight * X_end, contact)

@@ -255,7 +255,7 @@ def test_a_force_that_changes_fast_does_not_shorten_steps():
 
 def test_where_steps_end_beyond_a_curved_wall_the_way_back_is_no_error_of_the_next():
     """However short, it has to go all of it: shorter steps, which go it faster, are no help."""
-    coarse, fine = along(200.0, 1e-2), along(200.0, 1e-5, slack_tol=1e-3)
+    coarse, fine = along(100.0, 1e-2), along(100.0, 1e-5, slack_tol=1e-3)
     assert np.linalg.norm(coarse.z - fine.z) < 3 * 1e-2 * 6
 
 

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 import flows
+from bench.edge_of_stability import Cell
+from bench.sharpness import look
 from flows._contact import CentralContact
 from flows.adaptive import AdaptiveCentral
 from flows.central import Central
@@ -108,3 +110,10 @@ def test_a_long_run_does_not_keep_what_is_behind_it():
     alive = sum(type(thing) is CentralContact for thing in gc.get_objects())
     assert steps > 20
     assert alive <= 8
+
+
+def test_the_edge_is_held_where_a_correction_is_too_large_to_be_linear():
+    """RMSProp, steps of ten units: small entries of ν change by multiples, and so do directions."""
+    *_, largest, beyond, _ = look(Cell("rmsprop", "mlp", "mse")).strip("| ").split(" | ")
+    assert float(largest) < 2.02
+    assert int(beyond) == 0

@@ -172,18 +172,18 @@ def test_images_of_another_shape_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("method", "error"),
-    # In rtol times the length of the path. With gradient descent, from above the edge, lengths of
-    # steps react to rounding, within the error allowed.
-    [(flows.GD(0.65), 0.5), (flows.RMSPropNorm(0.6, beta2=0.9), 1e-4)],
+    ("method", "error", "early"),
+    # In rtol times the length of the path, over all and the first four units of time. With gradient
+    # descent, from above the edge, steps and looks react to rounding, within the error allowed.
+    [(flows.GD(0.65), 1.0, 1.0), (flows.RMSPropNorm(0.6, beta2=0.9), 1e-4, 1e-5)],
 )
-def test_a_central_flow_is_the_same(method, error):
+def test_a_central_flow_is_the_same(method, error, early):
     start = Start(W0, method.initial_state(W0))
     exact = follow(by("autodiff"), method, start, 12)
     cheap = follow(by("differences"), method, start, 12)
     length = float(exact.diff(dim=0).norm(dim=1).sum())
     assert float((exact - cheap).norm(dim=1).max()) < error * 1e-3 * length
-    assert float((exact - cheap)[:4].norm(dim=1).max()) < 3e-5
+    assert float((exact - cheap)[:4].norm(dim=1).max()) < early * 1e-3 * length
 
 
 def test_a_run_says_where_its_derivatives_come_from():
