@@ -42,7 +42,7 @@ def look(cell: Cell) -> str:
     integrator = flow._begin()
     found: list[float] = []
     reason = ""
-    while integrator.t < _UNITS and not reason:
+    while integrator.t < _UNITS:
         try:
             integrator.step(math.inf)
         except (CCPError, FlowsError) as error:
