@@ -65,8 +65,9 @@ class ErrorControl:
 
     def of_constraint(self, point: Point, trial: Trial) -> float:
         """Return the error that the correction tells of, over the allowed one."""
-        ratio = _PREDICTION * self.effect(trial) / self.allowed(point, trial)
-        ratio = max(ratio * (1 - self._noisy(trial)), correction(trial) / self.slack_tol)
+        unexplained = self.effect(trial) - self._noise(trial)
+        ratio = _PREDICTION * unexplained / self.allowed(point, trial)
+        ratio = max(ratio, correction(trial) / self.slack_tol)
         ratio = max(ratio, _surprise(point, trial))
         return ratio if math.isfinite(ratio) else math.inf
 
@@ -82,7 +83,7 @@ class ErrorControl:
             error = error + _MADE_UP * point.defect
         left = trial.contact.relax(error[:, None], trial.h + self.settling)[:, 0]
         short = 1 - min(1.0, trial.h / self.settling) if self.settling else 0.0
-        noise = short * self._noisy(trial) * self.effect(trial)
+        noise = short * self._noise(trial)
         ratio = _LOCAL * max(0.0, self.problem.norm(trial.z, left) - noise)
         ratio /= self.allowed(point, trial)
         return ratio if math.isfinite(ratio) else math.inf
@@ -109,10 +110,13 @@ class ErrorControl:
         moved = contact.velocity(force[:, None], trial.h)[:, 0] * trial.h
         return self.problem.norm(trial.z, moved)
 
-    def _noisy(self, trial: Trial) -> float:
-        """Return the part of a correction that the noise of slacks explains."""
+    def _noise(self, trial: Trial) -> float:
+        """Return by how much the noise of slacks may have displaced the state."""
         corrected = correction(trial)
-        return min(1.0, self.slack_noise / corrected) if corrected else 0.0
+        if trial.needed is None or not corrected:
+            return 0.0
+        explained = min(1.0, self.slack_noise / corrected)
+        return explained * min(self.problem.norm(trial.z, trial.needed), self.effect(trial))
 
     def defect(self, point: Point, trial: Trial, drift: Vector) -> Vector:
         """Return what the smooth part of a step is short of; ``drift`` is that at its end.

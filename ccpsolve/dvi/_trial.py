@@ -34,6 +34,8 @@ _MAX_STAGES, _STIFFEST = 200, 1e6
 # What is known of the slack beyond the linear part is taken into account to this accuracy, relative
 # to the correction, by at most so many further solutions.
 _BENT, _MAX_BENDS = 0.01, 8
+# Beta is taken to have no smaller singular values than this, relative to the largest.
+_RANK = 1e-6
 # Held directions that turn by more than 60° within a step are taken for others.
 _LEAST_COSINE = 0.5
 
@@ -72,7 +74,8 @@ class Trial:
 
     ``monitor`` holds the eigenvalues of ``S − cX`` at the end, ascending: as many are negative as
     directions are held, and one that changes sign is a direction entering or leaving. With the
-    size w of β, ``c = w·scale``.
+    size w of β, ``c = w·scale``. ``needed`` is the smallest displacement that corrects the slack by
+    as much; the rest of the correction's is due to columns that have changed.
     """
 
     h: float
@@ -89,6 +92,7 @@ class Trial:
     solution: Solution | None
     complete: bool
     weight: float = 0.0
+    needed: Vector | None = None
 
     @property
     def rank(self) -> int:
@@ -181,12 +185,29 @@ def attempt(
     X = solution.X
     pull = Pull(t + h / 2, change if force is None else force + change, X)
     z = star + moved
-    end = slack - offset + bend + smat(beta @ svec(X))
+    corrected_by = svec(bend - offset) + beta @ svec(X)
+    end = slack + smat(corrected_by)
+    least = np.linalg.pinv(beta, rcond=_RANK) @ corrected_by
+    needed = contact.velocity(problem.combine(mean, least)[:, None], h)[:, 0] * h
     X_end = 2 * X - Q @ history.multiplier(t, k0) @ Q.T
     weight = _size(beta) / h
     monitor = inertia(end, scale * weight * X_end, contact)
     return Trial(
-        h, z, star, rate0, push, contact, Q, monitor, scale, pull, end, solution, True, weight
+        h,
+        z,
+        star,
+        rate0,
+        push,
+        contact,
+        Q,
+        monitor,
+        scale,
+        pull,
+        end,
+        solution,
+        True,
+        weight,
+        needed,
     )
 
 
