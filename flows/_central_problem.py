@@ -17,7 +17,7 @@ from flows._third_derivatives import Upkeep
 from flows.methods import Method
 from flows.objective import Objective
 from flows.process import State
-from flows.spectrum import CriticalSubspace
+from flows.spectrum import CriticalSubspace, Spectrum
 
 Array = np.ndarray
 
@@ -68,6 +68,7 @@ class CentralProblem:
         self.relaxation: Relaxation | None = None
         self.upkeep = Upkeep(objective, accuracy)
         self._accuracy, self._speed = accuracy, 0.0
+        self._latest: Spectrum | None = None
 
     def join(self, state: State) -> Tensor:
         """Return the flat state ``z``."""
@@ -146,6 +147,7 @@ class CentralProblem:
             start = before.predicted(t)
             if before.guard_rests(t):
                 start, resting = start[:, :-1], before.spectrum
+            start = torch.cat([start, self._found_since(before, start)], dim=1)
         spectrum = self.subspace.update(
             lambda V: self.objective.hvp(state.w, V),
             p,
@@ -154,6 +156,19 @@ class CentralProblem:
             known=None if foreseen is None else foreseen[:2],
             resting=resting,
         )
+        self._latest = spectrum
         return CentralContact(
             self, t, state, p, spectrum, before, multiplier, share, foreseen, resting is None
         )
+
+    def _found_since(self, before: CentralContact, start: Tensor) -> Tensor:
+        """Return the directions near the edge that a step found which was then rejected.
+
+        A shorter step may not find them by itself.
+        """
+        assert self._latest is not None
+        known = before.spectrum.above(self.subspace.level)
+        near = self._latest.V[:, : self._latest.above(self.subspace.level)]
+        basis = torch.linalg.qr(start)[0]
+        outside = torch.linalg.svd(near - basis @ (basis.T @ near), full_matrices=False)[0]
+        return outside[:, : max(near.shape[1] - known, 0)]
