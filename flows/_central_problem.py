@@ -142,6 +142,8 @@ class CentralProblem:
         angle = _ANGLE * self._accuracy / share if share else np.inf
         foreseen = start = resting = None
         if before is not None:
+            if t == before.t and before.repeated:
+                share = np.inf  # what was known, with which the state was moved here, misled
             if angle > _ROUGH:
                 foreseen = before.foreseen(t, state, p, multiplier, share)
             start = before.predicted(t)

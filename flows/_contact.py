@@ -86,6 +86,7 @@ class CentralContact:
         self._held, self._multiplier = Q @ support, Q @ multiplier @ Q.T
         self._p_before = p if before is None else before.p
         self._before = before
+        self.repeated = before is not None and t == before.t
         self._clock = problem.first_update + t
         self._turning = self._turn_rate(before)
         if before is not None and before._before is not None:

@@ -76,6 +76,8 @@ class Upkeep:
 
     def is_due(self, stale: Third, t: float, rank: int, share: float) -> bool:
         """Whether 𝒯 is to be renewed for so many held directions; see :meth:`renewed`."""
+        if np.isinf(share):
+            return rank > 0
         aged = self._rate * (t - stale.since)
         fresh = rank <= stale.rank and aged < _OLD and aged * share <= _AGED * self._accuracy
         return rank > 0 and not fresh
@@ -100,7 +102,7 @@ class Upkeep:
         held : ndarray, shape (k, r)
             Orthonormal basis of the range of the multiplier.
         share : float
-            Size of the force ½𝒯[X] relative to the velocity of the flow.
+            Size of the force ½𝒯[X] relative to the velocity of the flow; infinity renews anyway.
         squares : Tensor, shape (d, r), optional
             ``∇³L[u, u]`` along the basis, if it is known already.
         """
