@@ -199,6 +199,6 @@ def test_a_golden_flow_is_the_same():
     exact = follow(problem.objective, problem.method, problem.start, 40)
     found = follow(cheap, problem.method, problem.start, 40)
     length = np.linalg.norm(np.diff(exact.numpy(), axis=0), axis=1).sum()
-    # Within the tolerance, 1e-3: where a correction is small against the noise of slacks, lengths of
-    # steps react to rounding.
+    # Within the tolerance, 1e-3: where a correction is small against the noise of slacks, the
+    # lengths of steps react to rounding.
     assert float((exact - found).norm(dim=1).max()) < 1e-3 * length
