@@ -2,8 +2,8 @@
 
 Euler's scheme with 1, 4 and 16 steps per unit of time and the adaptive integrator at several
 tolerances follow the same flows from the same starts. The error is ``max_t ‖w − w_fine‖`` over
-integer times, the fine solution that of adaptive steps of at most 1/8 with eigenvectors to the
-residual 1e-5 (on problems in closed form, the exact one): that the error of Euler's scheme falls
+integer times, the fine solution that of adaptive steps of at most 1/32 with eigenvectors to the
+residual 1e-6 (on problems in closed form, the exact one): that the error of Euler's scheme falls
 fourfold with the fourth part of its step shows it to be right.
 
 The bill is in gradients: a column of second or third derivatives counts as many as one, asked for
@@ -53,7 +53,7 @@ RTOLS = (2e-2, 1e-2, 5e-3, 2e-3, 1e-3, 5e-4)
 #: Closed-form problems have no third derivatives to be stale: they can be followed to any error.
 RTOLS_CLOSED = (1e-1, 3e-2, 1e-2, 1e-3, 1e-4, 1e-5)
 SUBSTEPS = (1, 4, 16)
-_FINE: dict[str, Any] = {"rtol": 1e-3, "max_step": 1 / 8, "residual_tol": 1e-5}
+_FINE: dict[str, Any] = {"rtol": 1e-4, "max_step": 1 / 32, "residual_tol": 1e-6}
 
 _RESIDUAL = {"strict": 1e-7, "three": 1e-7, "warm": 1e-7, "economical": 1e-3}
 _BEFORE = 2e-3  # rtol of the flow up to the start

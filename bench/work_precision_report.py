@@ -110,8 +110,8 @@ def write_report(page: Path, out: Path, names: list[str]) -> None:
 _HEAD = """# Work and precision of the central flow
 
 `python -m bench.work_precision`. Error: largest distance ‖w − w_fine‖ over integer times, from
-adaptive steps of at most 1/8 with eigenvectors to the residual 1e-5 (on the last problems, from the
-exact solution); Euler's scheme converges to it with first order. Bill: gradients per unit of time,
+adaptive steps of at most 1/32 with rtol 1e-4 and eigenvectors to the residual 1e-6 (on the last
+problems, from the exact solution); Euler's scheme converges to it with first order. Bill: gradients per unit of time,
 a column of second or third derivatives counted as many as it takes CPU time when it is asked for
 alone. *Strict*: a spectrum from scratch to the residual 1e-7 and all pairs of third derivatives at
 each of four steps per unit of time, found from eight random vectors; *three*: the same from three,
