@@ -111,16 +111,16 @@ _HEAD = """# Work and precision of the central flow
 
 `python -m bench.work_precision`. Error: largest distance ‖w − w_fine‖ over integer times, from
 adaptive steps of at most 1/32 with rtol 1e-4 and eigenvectors to the residual 1e-6 (on the last
-problems, from the exact solution); Euler's scheme converges to it with first order. Bill: gradients per unit of time,
-a column of second or third derivatives counted as many as it takes CPU time when it is asked for
-alone. *Strict*: a spectrum from scratch to the residual 1e-7 and all pairs of third derivatives at
-each of four steps per unit of time, found from eight random vectors; *three*: the same from three,
-as the adaptive integrator starts (where that does not converge within 1,000 products, no figure is
-given); *warm*: the same from the vectors of the last step; *economical*:
-that to the residual 1e-3. *Adaptive*: `AdaptiveCentral` at several `rtol`, per unit of time covered
-(its last step may go on beyond the last whole time); *differences*: the same with
-`derivatives="differences"`, where the gradients are all there is. On problems in closed form the
-drift counts one and a look at the constraint one.
+problems, from the exact solution); Euler's scheme converges to it with first order. Bill:
+gradients per unit of time, a column of second or third derivatives counted as many as it takes
+CPU time when it is asked for alone. *Strict*: a spectrum from scratch to the residual 1e-7 and
+all pairs of third derivatives at each of four steps per unit of time, found from eight random
+vectors; *three*: the same from three, as the adaptive integrator starts (where that does not
+converge within 1,000 products, no figure is given); *warm*: the same from the vectors of the last
+step; *economical*: that to the residual 1e-3. *Adaptive*: `AdaptiveCentral` at several `rtol`,
+per unit of time covered (its last step may go on beyond the last whole time); *differences*: the
+same with `derivatives="differences"`, where the gradients are all there is. On problems in closed
+form the drift counts one and a look at the constraint one.
 """
 
 
