@@ -32,7 +32,7 @@ INNER = ("flow", "discrete")
 
 _FIRST_STEP, _SMALLEST_STEP, _LARGEST_STEP = 1.0, 1 / 256, 16.0
 # A direction that enters or leaves is located to this time, or to this slack relative to rtol.
-_EVENT_TIME, _EVENT_SLACK = 0.05, 0.5
+_EVENT_TIME, _EVENT_SLACK = 0.05, 0.1
 # Largest correction of the slack in a step: what the linearisation leaves is a part of it.
 _SLACK = 0.08
 # Largest violation of a start that is left as it is.

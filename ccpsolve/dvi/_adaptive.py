@@ -29,8 +29,9 @@ _HOPELESS = 1e-3
 # A step of the smallest length that corrects the slack by more than this multiple of what is
 # allowed is not merely inaccurate: what it extrapolates has nothing to do with what comes.
 _WILD = 10.0
-# Beyond this fraction of what is allowed a correction may be too large to be linear.
-_UNSURE = 0.25
+# Beyond this fraction of what is allowed a correction may be too large to be linear; and what is
+# left unknown of one that is not linear may be twice as much as what is known of it.
+_UNSURE, _BENT = 0.25, 0.05
 # A direction that enters is let in without being located if it goes over the edge by at most this
 # fraction of its way there.
 _NEARLY = 0.05
@@ -64,8 +65,9 @@ class AdaptiveIntegrator:
         A direction that enters or leaves is located to this time, or that of a step if it is
         shorter, or to this slack.
     slack_tol : float
-        Largest correction of the slack within a step. After one of more than a quarter of it the
-        constraint is looked at again, and a state beyond is moved to it.
+        Largest correction of the slack within a step. After one of more than a quarter of it, or
+        one that is known not to be linear by more than a twentieth, the constraint is looked at
+        again, and a state beyond is moved to it.
     slack_noise : float
         Error of the slacks that the problem returns. A correction that it explains is not held
         against a step: what it displaces the state by does not add up from step to step.
@@ -184,7 +186,8 @@ class AdaptiveIntegrator:
         corrected = correction(trial) / self._error.slack_tol
         if unsure or corrected > ACCEPTED:
             return self._verified(step)
-        return self._looked_at(step) if corrected > _UNSURE else step
+        bent = trial.bent / self._error.slack_tol
+        return self._looked_at(step) if corrected > _UNSURE or bent > _BENT else step
 
     def _begin(self, t: float, z: Vector) -> Point:
         """Return the first point; impulses move an infeasible start to the constraint."""

@@ -33,7 +33,7 @@ _REGULARISATION = 1e-8
 _MAX_STAGES, _STIFFEST = 200, 1e6
 # What is known of the slack beyond the linear part is taken into account to this accuracy, relative
 # to the correction, by at most so many further solutions.
-_BENT, _MAX_BENDS = 0.01, 8
+_BENT, _MAX_BENDS = 0.001, 8
 # Beta is taken to have no smaller singular values than this, relative to the largest.
 _RANK = 1e-6
 # Held directions that turn by more than 60° within a step are taken for others.
@@ -75,7 +75,8 @@ class Trial:
     ``monitor`` holds the eigenvalues of ``S − cX`` at the end, ascending: as many are negative as
     directions are held, and one that changes sign is a direction entering or leaving. With the
     size w of β, ``c = w·scale``. ``needed`` is the smallest displacement that corrects the slack by
-    as much; the rest of the correction's is due to columns that have changed.
+    as much; the rest of the correction's is due to columns that have changed. ``bent`` is the part
+    of the change of the slack that is known not to be linear.
     """
 
     h: float
@@ -93,6 +94,7 @@ class Trial:
     complete: bool
     weight: float = 0.0
     needed: Vector | None = None
+    bent: float = 0.0
 
     @property
     def rank(self) -> int:
@@ -208,6 +210,7 @@ def attempt(
         True,
         weight,
         needed,
+        float(np.linalg.norm(bend, 2)),
     )
 
 
