@@ -1,12 +1,14 @@
 """The adaptive integrator on DVIs with closed-form solutions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.linalg
 
 import ccpsolve
 from ccpsolve import dvi
-from ccpsolve.dvi._trial import _solve
+from ccpsolve.dvi._trial import _solve, attempt
 from ccpsolve.dvi.examples import EXAMPLES, disc, spectrahedron, wall
 
 
@@ -138,6 +140,34 @@ def test_held_states_stay_on_the_constraint():
 def test_infeasible_start_is_moved_to_the_constraint():
     path = dvi.integrate(disc().problem, np.array([0.0, 1.2]), (0.0, 0.5), method="adaptive")
     assert np.linalg.norm(path.states[0]) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_impulses_that_lead_away_from_the_constraint_are_not_taken():
+    problem = dvi.ArrayProblem(
+        f=lambda t, z: 0.0 * z,
+        A=lambda t, z: np.array([[1.0 - z[0]]]),
+        B=lambda t, z, X: X[0],
+        dA=lambda t, z, v: np.array([[v[0]]]),  # of the wrong sign
+    )
+    integrator = dvi.AdaptiveIntegrator(problem, 0.0, np.array([1.2]))
+    np.testing.assert_array_equal(integrator.z, [1.2])
+
+
+def test_noise_of_slacks_explains_no_displacement_along_the_constraint():
+    """Where columns turn, a correction moves the state and hardly the slack."""
+    example = disc()
+    integrator = dvi.AdaptiveIntegrator(example.problem, 0.0, example.z0, slack_noise=1.0)
+    while integrator.t < 1.5:
+        integrator.step(2.0)
+    point, control = integrator._point, integrator._error
+    trial = attempt(example.problem, point, 0.05, 0.05)
+    x, y = trial.star
+    outwards, sideways = 0.1 * np.array([x, y]), 0.1 * np.array([-y, x])
+    beyond = replace(trial, star=trial.star + outwards, needed=-outwards)
+    beside = replace(trial, star=trial.star + sideways)
+    excused, counted = (control.of_constraint(point, moved) for moved in (beyond, beside))
+    assert counted == pytest.approx(0.1 / 12 / control.allowed(point, beside), rel=0.1)
+    assert excused < 0.02 * counted
 
 
 def test_statistics_tell_what_was_spent():

@@ -13,6 +13,7 @@ from flows._contact import CentralContact
 from flows.adaptive import AdaptiveCentral
 from flows.central import Central
 from flows.process import ProcessStopped, Start
+from flows.spectrum import CriticalSubspace
 from tests.flows import golden
 from tests.flows.test_central import FALL, LR, TURN, begin, smat, smooth, valley
 
@@ -32,6 +33,30 @@ def test_directions_enter_one_after_the_other(valleys):
     np.testing.assert_allclose(variance[6], 2 * FALL / LR, rtol=1e-2)
     assert np.nanmax(result.dataset.effective_sharpness.values) < 2.02
     assert np.nanmax(result.dataset.natural_residual.values) < 1e-10
+
+
+def test_directions_that_a_rejected_step_found_are_seen_by_the_next():
+    """Rayleigh–Ritz from exact eigenvectors has no residual, and sees nothing else."""
+    curvatures = torch.tensor([3.9, 2.4, 2.0, 0.5, 0.4, 0.3], dtype=torch.float64)
+
+    def loss(w):  # the third curvature rises with the last weight
+        return ((curvatures + 2.0 * torch.eye(6).double()[2] * w[5]) * w**2).sum() / 2
+
+    def state(rise):
+        return torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, rise], dtype=torch.float64)
+
+    objective = flows.Objective.from_function(loss, state(0.0))
+    problem = AdaptiveCentral(objective, flows.GD(0.5), begin(state(0.0))).problem
+    nobody = np.zeros((0, 0))
+    first = problem.contact(0.0, state(0.0), None, nobody)
+    assert first.spectrum.above(1.7) == 1
+    hidden = problem.contact(1.0, state(0.9), first, np.zeros((1, 1)))
+    assert hidden.spectrum.above(1.7) == 1
+    anew = CriticalSubspace(6, tol=1e-8)
+    found = anew.update(lambda V: objective.hvp(state(1.1), V), torch.tensor(2.0).double())
+    problem._latest = found
+    seen = problem.contact(1.0, state(0.9), first, np.zeros((1, 1)))
+    np.testing.assert_allclose(seen.spectrum.values[:2], [1.95, 1.9], atol=1e-2)
 
 
 def methods():
