@@ -8,19 +8,15 @@ from dataclasses import replace
 import numpy as np
 
 from ccpsolve._errors import CCPError
-from ccpsolve._symmetric import svec
 from ccpsolve.dvi._control import ACCEPTED, ErrorControl, StepSize, correction
 from ccpsolve.dvi._dense import Event, Statistics, Step
 from ccpsolve.dvi._events import changing, event_time, locate
 from ccpsolve.dvi._history import History, Pull
 from ccpsolve.dvi._impulses import on_constraint
+from ccpsolve.dvi._onwards import begin_history, end_velocities, point_after
 from ccpsolve.dvi._smooth import Array, Contact, SmoothProblem, Vector
-from ccpsolve.dvi._trial import Point, Trial, attempt, inertia, instantaneous
+from ccpsolve.dvi._trial import Point, Trial, attempt
 
-# Where an event is located, the eigenvalue of the monitor that vanishes is this small (relative).
-_ROUNDED = 1e-10
-# A multiplier that differs by this much (relative) from the extrapolated one starts a new history.
-_JUMP = 0.3
 # A smaller step with more than this fraction of the error of a larger one has inherited it.
 _INHERITED = 0.8
 # So has one of less than this fraction of the length first tried, whatever it is allowed: the way
@@ -396,8 +392,8 @@ class AdaptiveIntegrator:
     def _accept(self, trial: Trial, drift: Vector, changed: bool) -> Step:
         point = self._point
         rate = self._rate_after(trial, drift)
-        slopes = self._slopes(trial, rate)
-        after = self._point_after(trial, drift)
+        slopes = end_velocities(point, trial, rate)
+        after = point_after(point, trial, drift)
         multiplier = after.history.multiplier(after.t, len(after.slack))
         event = None
         if changed:
@@ -432,68 +428,9 @@ class AdaptiveIntegrator:
             event,
         )
 
-    def _point_after(self, trial: Trial, drift: Vector) -> Point:
-        """Return the point at the end of a step without an event."""
-        point, history = self._point, self._next_history(trial)
-        if trial.rank < point.rank:
-            history = history.truncated(trial.rank)
-        after = Point(
-            point.t + trial.h,
-            trial.z,
-            drift,
-            trial.contact,
-            trial.star,
-            trial.slack,
-            history,
-            trial.rank,
-            trial.monitor,
-            trial.weight,
-            trial.scale,
-        )
-        smallest = point.value(point.rank)
-        if trial.rank == point.rank and math.isfinite(smallest):
-            after.earlier = trial.h, smallest
-        return after
-
-    def _slopes(self, trial: Trial, rate: Vector) -> tuple[Vector, Vector]:
-        """Return the velocities at both ends for dense output.
-
-        Of what decays within the step, the mean: a cubic cannot follow it.
-        """
-        h, relax = trial.h, trial.contact.relax
-        chord = (trial.z - self._point.z) * (1 / h)
-        first, last = (relax((v - chord)[:, None], h)[:, 0] for v in (trial.rate0, rate))
-        return chord + first, chord + last
-
-    def _next_history(self, trial: Trial) -> History:
-        """Return the history after a step."""
-        pull = trial.pull
-        if pull is None or not pull.X.any():
-            return History()
-        before = self._point.history
-        expected = before.multiplier(pull.t, len(self._point.contact.slack))
-        Q = trial.transport
-        change = np.linalg.norm(pull.X - Q @ expected @ Q.T)
-        # A change between the means of two steps is no jump, but the beginning of a history.
-        begun = before.is_constant and before.since < self._point.t
-        jump = change > _JUMP * np.linalg.norm(pull.X) and not begun
-        return History(pull) if jump else before.carried(Q).followed_by(pull)
-
     def _restart(self, point: Point) -> None:
-        """Begin a new history at an event, with the multiplier that is right from now on."""
-        contact, slack = point.contact, point.slack
-        point.history, point.rank, point.earlier = History(), 0, None
-        point.monitor = np.sort(np.concatenate([np.linalg.eigvalsh(slack), contact.beyond]))
-        if not len(slack):
-            return
-        point.scale = delay = max(0.5 * self._size.wanted, self._event_tol)
-        X, point.weight = instantaneous(contact, point.drift, slack, delay)
-        if X.any():
-            force = self._problem.combine(contact.columns, svec(X))
-            point.history = History(Pull(point.t, force, X))
-        point.monitor = inertia(slack, delay * point.weight * X, contact)
-        held = point.monitor < -_ROUNDED * np.abs(point.monitor).max()
-        point.rank = int(np.count_nonzero(held))
+        """Begin a new history, as at an event."""
+        begin_history(self._problem, point, max(0.5 * self._size.wanted, self._event_tol))
 
 
 class _Counted:
