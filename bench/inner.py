@@ -1,49 +1,44 @@
 """How far from the optimizer are flows from the first step on?  ``python -m bench.inner``.
 
-A flow that begins where training begins ends up elsewhere than the optimizer, mostly because of the
-stable phase, in which steps are no flow. Networks of :mod:`bench.edge_of_stability` from their
-initial weights: distances of the central flow, of the same with ``inner="discrete"`` and of the
-stable flow to the optimizer, averaged with σ = 5 steps.
+A flow that begins where training begins ends up elsewhere than the optimizer: steps of a finite
+length are no flow, and the optimizer overshoots the edge before its oscillation has grown. All
+networks of :mod:`bench.edge_of_stability` from their initial weights: distances of the central flow
+and of the same with ``inner="discrete"`` to the optimizer, averaged with σ = 5 steps, and the bills
+of both in gradients per unit of time.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 
 import flows
-from bench.edge_of_stability import Cell
+from bench.edge_of_stability import LOSSES, METHODS, MODELS, Cell, cells
+from bench.work_precision import prices_of
 from flows.adaptive import AdaptiveCentral
 from flows.discrete import Discrete
 from flows.predictions import gaussian_average
 from flows.process import Process, Start
-from flows.stable import Stable
 
-CELLS = (
-    Cell("gd", "mlp", "mse"),
-    Cell("gd", "mlp", "cross-entropy"),
-    Cell("gd", "cnn", "mse"),
-    Cell("gd", "vit", "mse"),
-    Cell("gd", "rnn", "mse"),
-    Cell("rmsprop", "mlp", "mse"),
-    Cell("rmsprop-norm", "mlp", "mse"),
-    Cell("rmsprop", "rnn", "mse"),
-)
 _STEPS, _SIGMA = 300, 5.0
+_EDGE = int(4 * _SIGMA)  # the average of the first steps is one-sided
 _COLUMNS = (
     "network, loss, method",
-    "first at the edge",
-    "stable phase: inner flow",
-    "stable phase: inner discrete",
-    "whole run: stable flow",
-    "whole run: inner flow",
-    "whole run: inner discrete",
-    "gradients, inner flow",
-    "gradients, inner discrete",
+    "flow first at the edge",
+    "discrete: flow begins",
+    "stable phase: flow",
+    "stable phase: discrete",
+    "from there on: flow",
+    "from there on: discrete",
+    "whole run: flow",
+    "whole run: discrete",
+    "bill: flow",
+    "bill: discrete",
 )
 
 
@@ -62,58 +57,58 @@ def path(process: Process, steps: int) -> np.ndarray:
 
 def line(cell: Cell) -> str:
     """Run one cell; return its line of the table."""
+    torch.set_num_threads(1)
     objective, method = cell.objective(dtype=torch.float64), cell.optimizer()
-    start = Start(objective.w0, method.initial_state(objective.w0))
-    after = int(4 * _SIGMA)  # the average of the last steps shown looks beyond them
-    optimizer = path(Discrete(objective, method, start), _STEPS + after)
+    start, prices = Start(objective.w0, method.initial_state(objective.w0)), prices_of(objective)
+    optimizer = path(Discrete(objective, method, start), _STEPS + _EDGE)
     average = gaussian_average(optimizer.T, _SIGMA).T[: _STEPS + 1]
-    shown = slice(after, None)  # the average of the first steps is one-sided
-
-    def distance(process: Process) -> np.ndarray:
-        away: np.ndarray = np.linalg.norm(path(process, _STEPS) - average, axis=1)
-        return away
-
-    found, gradients, entry = {}, {}, _STEPS
+    away, bills, first = {}, {}, {}
     for inner in ("flow", "discrete"):
-        before = objective.counts["gradient"]
+        before = objective.counts
         flow = AdaptiveCentral(objective, method, start, inner=inner)
-        found[inner] = distance(flow)
-        gradients[inner] = (objective.counts["gradient"] - before) / _STEPS
-        assert flow._integrator is not None
-        entries = [event.t for event in flow._integrator.events if event.after > event.before]
-        entry = min([entry, *map(int, entries)])
-    stable = distance(Stable(objective, method, start))
-    calm = slice(after, max(entry - after, after + 1))
-    medians = [np.median(found[inner][calm]) for inner in found]
-    wholes = [np.median(away[shown]) for away in (stable, *found.values())]
-    return (
-        "| "
-        + " | ".join(
-            [
-                f"{cell.model}, {cell.loss}, {cell.method}",
-                f"{entry}" if entry < _STEPS else "–",
-                *(f"{value:.2g}" for value in medians + wholes),
-                *(f"{value:.2f}" for value in gradients.values()),
-            ]
-        )
-        + " |"
+        away[inner] = np.linalg.norm(path(flow, _STEPS) - average, axis=1)
+        spent = {name: objective.counts[name] - before.get(name, 0) for name in prices}
+        bills[inner] = sum(prices[name] * count for name, count in spent.items()) / _STEPS
+        first[inner] = flow.began if inner == "discrete" else _entry(flow)
+    entry = _STEPS if first["flow"] is None else first["flow"]
+    parts = (
+        slice(_EDGE, max(entry - _EDGE, _EDGE + 1)),
+        slice(entry, None),
+        slice(_EDGE, None),
     )
+    medians = [_median(away[inner][part]) for part in parts for inner in away]
+    known = ["–" if found is None else f"{found}" for found in first.values()]
+    name = f"{cell.model}, {cell.loss}, {cell.method}"
+    return "| " + " | ".join([name, *known, *medians, *(f"{b:.1f}" for b in bills.values())]) + " |"
 
 
-def table() -> Iterator[str]:
+def _entry(flow: AdaptiveCentral) -> int | None:
+    """Return when a direction first came to the edge."""
+    return min((int(event.t) for event in flow.events if event.after > event.before), default=None)
+
+
+def _median(distances: np.ndarray) -> str:
+    if np.isnan(distances).any():
+        return "stopped"
+    return f"{np.median(distances):.2g}" if len(distances) > 1 else "–"
+
+
+def table(workers: int) -> Iterator[str]:
     """Yield the lines of the table."""
     yield "| " + " | ".join(_COLUMNS) + " |"
-    yield "|" + " --- |" * 2 + " --: |" * (len(_COLUMNS) - 2)
-    yield from map(line, CELLS)
+    yield "|" + " --- |" + " --: |" * (len(_COLUMNS) - 1)
+    with ProcessPoolExecutor(workers) as pool:
+        yield from pool.map(line, cells(METHODS, MODELS, LOSSES))
 
 
 def main() -> None:
     """Print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--table", type=Path, default=Path("docs/inner_table.md"))
+    parser.add_argument("--workers", type=int, default=2)
     chosen = parser.parse_args()
     lines = []
-    for text in table():
+    for text in table(chosen.workers):
         print(text, flush=True)
         lines.append(text)
     chosen.table.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -344,13 +344,14 @@ class CentralContact:
         """``𝒯``: all pairs where directions are new, else renewed along the held ones."""
         before, upkeep, w = self._before, self._problem.upkeep, self._state.w
         images = self.spectrum.image(self.k)
-        if before is None or "third" not in before.__dict__ or self._renewed or self.k == 0:
-            return upkeep.computed(w, self.U, images, self.t, self._held.shape[1])
-        stale = carried(before.third, self._map(before))
         held, squares = self._held, None
         if self._foreseen is not None:
             held, squares = _numpy(self.V.T @ self._foreseen.V), self._foreseen.squares
             held = held / np.linalg.norm(held, axis=0)
+        lost = held.shape[1] > self.k  # an impulse can throw directions far below the edge
+        if before is None or "third" not in before.__dict__ or self._renewed or not self.k or lost:
+            return upkeep.computed(w, self.U, images, self.t, min(self._held.shape[1], self.k))
+        stale = carried(before.third, self._map(before))
         return upkeep.renewed(stale, w, self.U, images, self.t, held, self._share, squares)
 
     def _map(self, before: CentralContact) -> Array:

@@ -11,8 +11,9 @@ from ccpsolve import CCPError, dvi
 from flows._central_problem import CentralProblem
 from flows._contact import CentralContact
 from flows._errors import FlowsError, InvalidArgumentError
-from flows._inner import SteppedProblem
+from flows._onset import Onset
 from flows.methods import Method
+from flows.midpoint import Midpoint
 from flows.objective import Objective
 from flows.process import (
     Flow,
@@ -27,7 +28,7 @@ from flows.spectrum import CriticalSubspace
 #: Error allowed per length of path by default: that of the published scheme (Euler, step 1/4).
 RTOL = 5e-3
 
-#: What `AdaptiveCentral` may follow between looks at the critical directions.
+#: What `AdaptiveCentral` may begin with.
 INNER = ("flow", "discrete")
 
 _FIRST_STEP, _SMALLEST_STEP, _LARGEST_STEP = 1.0, 1 / 256, 16.0
@@ -74,10 +75,15 @@ class AdaptiveCentral(Flow):
     mixed_term : bool
         See :class:`flows.central.Central`.
     inner : {"flow", "discrete"}
-        What is followed between looks at the critical directions: the flow, or the optimizer's own
-        steps with the force of the oscillation (:class:`flows._inner.SteppedProblem`). A flow from
-        weights at which training begins ends up elsewhere than the optimizer mostly because steps
-        are no flow; these are.
+        With "discrete" the midpoints of the optimizer are followed until its oscillation has set
+        in (:class:`flows._onset.Onset`), and the flow begins there. A flow from weights at which
+        training begins ends up elsewhere than the optimizer: steps of a finite length are no flow,
+        and the optimizer overshoots the edge before its oscillation is there.
+
+    Attributes
+    ----------
+    began : int, optional
+        When the flow began: 0, or with ``inner="discrete"`` when the oscillation had set in.
     """
 
     name = "central"
@@ -98,8 +104,12 @@ class AdaptiveCentral(Flow):
         require_inner(inner)
         self.rtol, self.max_step, self.residual_tol = float(rtol), max_step, residual_tol
         super().__init__(objective, method, start)
-        kind = SteppedProblem if inner == "discrete" else CentralProblem
-        self.problem = kind(
+        self.began: int | None = 0
+        self._onset: Onset | None = None
+        if inner == "discrete":
+            self.began = None
+            self._onset = Onset(Midpoint(objective, method, start), self.measure_spectrum)
+        self.problem = CentralProblem(
             objective,
             method,
             self.first_update,
@@ -117,6 +127,11 @@ class AdaptiveCentral(Flow):
     def own_counts(self) -> dict[str, int]:
         """Complementarity problems solved."""
         return {"ccp": 0 if self._integrator is None else self._integrator.statistics.solves}
+
+    @property
+    def events(self) -> list[dvi.Event]:
+        """Directions that have come to the edge, or left it."""
+        return [] if self._integrator is None else self._integrator.events
 
     @property
     def last_step(self) -> dvi.Step | None:
@@ -138,6 +153,8 @@ class AdaptiveCentral(Flow):
 
     def observe(self, *, spectrum: bool) -> Observation:
         """Measure the flow, and what it predicts of the oscillation around it."""
+        if self._onset is not None:
+            return self._observe_onset(self._onset, spectrum=spectrum)
         self._begin()
         loss, gradient = self.loss_and_gradient(self.w)
         contact, X = self._contact(), self._multiplier()
@@ -167,6 +184,13 @@ class AdaptiveCentral(Flow):
 
     def advance(self) -> None:
         """Advance by one unit of time."""
+        if self._onset is not None:
+            self._onset.advance()
+            self.t += 1
+            self.state = self._onset.state
+            if self._onset.over:
+                self._onset, self.began = None, self.t
+            return
         integrator, target = self._begin(), self.t + 1
         while integrator.t < target:
             try:
@@ -182,6 +206,28 @@ class AdaptiveCentral(Flow):
         self.t = target
         self.state = self.problem.split(self._step.at(float(target)))
 
+    def _observe_onset(self, onset: Onset, *, spectrum: bool) -> Observation:
+        """Measure the optimizer where its oscillation has not set in."""
+        loss, gradient = self.loss_and_gradient(self.w)
+        p = self.preconditioner(self.state.nu, self.first_update + self.t)
+        none = Oscillation(
+            variance=np.zeros(0),
+            directions=self.w.new_zeros((len(self.w), 0)),
+            predicted_loss=loss,
+            critical=0,
+            natural_residual=0.0,
+            error_bound=0.0,
+            gradient_variance=torch.zeros_like(self.w),
+        )
+        return Observation(
+            loss,
+            float(gradient.norm()),
+            onset.look().values if spectrum else np.zeros(0),
+            none,
+            gradient=gradient,
+            step_size=harmonic_step_size(p),
+        )
+
     def _begin(self) -> dvi.AdaptiveIntegrator:
         """Return the integrator, made when it is first needed."""
         if self._integrator is None:
@@ -191,7 +237,7 @@ class AdaptiveCentral(Flow):
                     float(self.t),
                     self.problem.join(self.state),
                     rtol=self.rtol,
-                    first_step=getattr(self.problem, "unit", _FIRST_STEP),
+                    first_step=_FIRST_STEP,
                     min_step=_SMALLEST_STEP,
                     max_step=self.max_step,
                     event_tol=_EVENT_TIME,

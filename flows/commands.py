@@ -145,7 +145,7 @@ class RunCommand:
     rtol: Annotated[float | None, _shown("FLOAT", "0.005")] = None
     """Error of the central flow's weights that is allowed per length of their path."""
     inner: Annotated[str, _one_of("flow", "discrete")] = "flow"
-    """What the central flow follows where nothing is critical: its equation, or the optimizer."""
+    """What the central flow is until oscillation has set in: its equation, or the optimizer."""
     substeps: int = 4
     """Steps per unit of time with --integrator euler, the published scheme."""
     spectrum_every: int = 5

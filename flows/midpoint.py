@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from torch import Tensor
+
 from flows.discrete import Discrete
 from flows.methods import Method
 from flows.objective import Objective
@@ -34,14 +36,23 @@ class Midpoint(Process):
         self._ahead = Discrete(objective, method, start)
         self._ahead.advance()
 
+    @property
+    def nu(self) -> Tensor:
+        """The state after the gradient at the iterate ``w_t``."""
+        return self._ahead.state.nu
+
+    @property
+    def iterate(self) -> Tensor:
+        """The optimizer's iterate ``w_t``."""
+        return self._now.w
+
     def observe(self, *, spectrum: bool) -> Observation:
         """Measure loss, gradient norm and, if wanted, the effective eigenvalues."""
         loss, gradient = self.loss_and_gradient(self.w)
         observation = Observation(loss, float(gradient.norm()), gradient=gradient)
         if not spectrum:
             return observation
-        # The state after step t holds the gradient at w_t, and scales that step.
-        p = self.preconditioner(self._ahead.state.nu, self.first_update + self.t)
+        p = self.preconditioner(self.nu, self.first_update + self.t)
         return replace(observation, eigenvalues=self.measure_spectrum(self.w, p).values)
 
     def advance(self) -> None:

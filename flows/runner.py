@@ -87,8 +87,8 @@ def run(
         Error of the central flow's weights allowed per length of their path; the default gives
         about the accuracy of four Euler steps per unit of time.
     inner : {"flow", "discrete"}
-        What the adaptive integrator follows where nothing is critical: the flow, or the optimizer's
-        own steps (:class:`flows.adaptive.AdaptiveCentral`).
+        What the central flow is until the optimizer's oscillation has set in: the flow, or the
+        midpoints of the optimizer (:class:`flows.adaptive.AdaptiveCentral`).
     substeps : int
         Euler steps per unit of time of the central, stationary and ablated flow.
     mixed_term : bool

@@ -17,7 +17,7 @@ from ccpsolve.dvi._euler import EulerStep, euler_step
 from ccpsolve.dvi._history import support
 from ccpsolve.dvi._integrate import Trajectory, integrate
 from ccpsolve.dvi._problem import Linearization, Problem
-from ccpsolve.dvi._smooth import Contact, SmoothProblem, SteppedProblem
+from ccpsolve.dvi._smooth import Contact, SmoothProblem
 from ccpsolve.dvi._trial import congruence
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "SmoothProblem",
     "Statistics",
     "Step",
-    "SteppedProblem",
     "Trajectory",
     "congruence",
     "euler_step",

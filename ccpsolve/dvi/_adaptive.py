@@ -46,7 +46,7 @@ class AdaptiveIntegrator:
 
     Parameters
     ----------
-    problem : SmoothProblem or SteppedProblem
+    problem : SmoothProblem
     t0, z0
         Where to start. A state with a negative slack is first moved to the constraint.
     rtol, atol : float
@@ -109,11 +109,10 @@ class AdaptiveIntegrator:
         self._error = ErrorControl(
             self._problem, rtol, atol, slack_tol, slack_noise, settling, rounding
         )
-        self._t0, self._unit = t0, getattr(problem, "unit", 0.0)
-        self._size = StepSize(first_step, min_step, max_step, self._unit)
+        self._size = StepSize(first_step, min_step, max_step)
         self._event_tol, self._event_slack = event_tol, event_slack
         self._infeasible = infeasible
-        self._deferred = deferred and not self._unit
+        self._deferred = deferred
         self._point = self._begin(t0, z0)
 
     @property
@@ -144,7 +143,7 @@ class AdaptiveIntegrator:
         longest = 0.0
         while True:
             point = self._point
-            h = size.next(t_end - point.t, point.t - self._t0, self._until_entry())
+            h = size.next(t_end - point.t, self._until_entry())
             longest = max(longest, h)
             trial = self._attempt(h, h)
             located = False
@@ -365,7 +364,7 @@ class AdaptiveIntegrator:
             return math.inf, None
         point = self._point
         ratio = self._error.of_constraint(point, trial)
-        if ratio > ACCEPTED or self._unit:
+        if ratio > ACCEPTED:
             return ratio, None
         drift = self._drift_after(trial)
         rate = self._rate_after(trial, drift)
@@ -439,7 +438,6 @@ class _Counted:
     def __init__(self, problem: SmoothProblem, statistics: Statistics) -> None:
         self._problem, self._statistics = problem, statistics
         self.push, self.combine, self.norm = problem.push, problem.combine, problem.norm
-        self.advance = getattr(problem, "advance", None)
 
     def drift(self, t: float, z: Vector) -> Vector:
         self._statistics.drifts += 1

@@ -34,8 +34,6 @@ _RESTING = 0.3
 # A slack may differ by this fraction of itself from what the last step lets expect: a step that
 # sees less of its course may leap over an excursion to the edge.
 _FORESEEN = 0.5
-# Relative size of rounding errors of times.
-_ROUNDING = 1e-14
 
 
 @dataclass
@@ -145,21 +143,16 @@ class StepSize:
     Parameters
     ----------
     first, smallest, largest : float
-    unit : float
-        Longer steps end on multiples of it, if it is not 0.
     """
 
-    def __init__(self, first: float, smallest: float, largest: float, unit: float) -> None:
-        self.smallest, self._largest, self._unit = smallest, largest, unit
+    def __init__(self, first: float, smallest: float, largest: float) -> None:
+        self.smallest, self._largest = smallest, largest
         self.wanted = min(first, largest)
         self._last_ratio = 1.0
 
-    def next(self, remaining: float, gone: float, most: float) -> float:
+    def next(self, remaining: float, most: float) -> float:
         """Return the length of the next step; the last two are equal rather than one tiny."""
         h = min(max(self.wanted, self.smallest), self._largest, most)
-        if 0 < self._unit < h:
-            units = math.floor((gone + h) / self._unit * (1 + _ROUNDING))
-            h = self._unit * units - gone
         if h >= remaining:
             return remaining
         return min(h, 0.5 * remaining) if 2 * h > remaining else h

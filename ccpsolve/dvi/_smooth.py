@@ -9,7 +9,6 @@ X.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -122,28 +121,4 @@ class SmoothProblem(Protocol):
 
     def norm(self, z: Vector, difference: Vector) -> float:
         """Return the size of an error made at z, in the units of ``atol``."""
-        ...
-
-
-class SteppedProblem(SmoothProblem, Protocol):
-    """A problem that moves its state itself between looks at the constraint.
-
-    ``drift`` then only tells rates, for dense output and for what happens at events, and the error
-    of ``advance`` is not estimated: it defines the path.
-    """
-
-    @property
-    def unit(self) -> float:
-        """Length of its own steps: longer steps of the integrator end on multiples of it."""
-        ...
-
-    def advance(
-        self,
-        t: float,
-        z: Vector,
-        h: float,
-        force: Callable[[float], Vector | None],
-        contact: Contact,
-    ) -> Vector:
-        """Return the state after a time h under ``force(t)``; ``contact`` is that at the start."""
         ...

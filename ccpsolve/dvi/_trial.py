@@ -281,9 +281,6 @@ def _size(beta: Array) -> float:
 
 def _predict(problem: SmoothProblem, point: Point, h: float, rate0: Vector) -> Vector:
     history = point.history
-    advance = getattr(problem, "advance", None)  # of a SteppedProblem
-    if advance is not None:
-        return advance(point.t, point.z, h, history.force, point.contact)
 
     def rate(s: float, z: Vector) -> Vector:
         force = history.force(s)

@@ -35,6 +35,17 @@ def test_directions_enter_one_after_the_other(valleys):
     assert np.nanmax(result.dataset.natural_residual.values) < 1e-10
 
 
+def test_an_impulse_may_throw_every_direction_below_the_edge():
+    """Also when more of them were held than are left in the frame."""
+    cell = Cell("rmsprop", "gpt", "cross-entropy")
+    objective, method = cell.objective(dtype=torch.float64), cell.optimizer()
+    flow = AdaptiveCentral(
+        objective, method, Start(objective.w0, method.initial_state(objective.w0))
+    )
+    flow.advance()
+    assert flow.observe(spectrum=True).eigenvalues[0] < 2.02
+
+
 def test_directions_that_a_rejected_step_found_are_seen_by_the_next():
     """Rayleigh–Ritz from exact eigenvectors has no residual, and sees nothing else."""
     curvatures = torch.tensor([3.9, 2.4, 2.0, 0.5, 0.4, 0.3], dtype=torch.float64)
