@@ -17,7 +17,7 @@ from ccpsolve.dvi._euler import EulerStep, euler_step
 from ccpsolve.dvi._history import support
 from ccpsolve.dvi._integrate import Trajectory, integrate
 from ccpsolve.dvi._problem import Linearization, Problem
-from ccpsolve.dvi._smooth import Contact, SmoothProblem
+from ccpsolve.dvi._smooth import Contact, FastDirections, SmoothProblem
 from ccpsolve.dvi._trial import congruence
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Contact",
     "EulerStep",
     "Event",
+    "FastDirections",
     "IntegrationError",
     "Linearization",
     "Problem",

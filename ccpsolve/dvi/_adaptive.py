@@ -139,7 +139,7 @@ class AdaptiveIntegrator:
     def step(self, t_end: float) -> Step:
         """Take one accepted step towards ``t_end``, not beyond."""
         size, first, unsure = self._size, True, False
-        floor = least = math.inf
+        floor, least = [math.inf] * 2, [math.inf] * 2  # of motion, of the constraint
         longest = 0.0
         while True:
             point = self._point
@@ -157,12 +157,13 @@ class AdaptiveIntegrator:
             if trial is not None and ratio > ACCEPTED and self._may_refine(h, first):
                 trial, ratio, drift = self._refined(trial, ratio, located)
             if trial is not None and trial.complete:
-                if ratio <= ACCEPTED or self._is_final(trial, ratio, floor, located):
+                kind = int(self._error.of_constraint(point, trial) > ACCEPTED)
+                if ratio <= ACCEPTED or self._is_final(trial, ratio, floor[kind], located):
                     break
-                inherited = ratio * self._error.allowed(point, trial) > _INHERITED * least
-                if inherited and trial.h < _HOPELESS * longest:
+                error = ratio * self._error.allowed(point, trial)
+                if error > _INHERITED * least[kind] and trial.h < _HOPELESS * longest:
                     break
-                floor, least = ratio * trial.h, ratio * self._error.allowed(point, trial)
+                floor[kind], least[kind] = ratio * trial.h, error
             self.statistics.rejected += 1
             first = False
             if h <= max(size.smallest, _TOO_SHORT * self._event_tol):
@@ -187,7 +188,7 @@ class AdaptiveIntegrator:
     def _begin(self, t: float, z: Vector) -> Point:
         """Return the first point; impulses move an infeasible start to the constraint."""
         contact = self._problem.contact(t, z, None, np.zeros((0, 0)))
-        return self._fresh(t, *self._moved(t, z, contact))
+        return self._fresh(t, *self._moved(t, z, contact)[:2])
 
     def _fresh(self, t: float, z: Vector, contact: Contact) -> Point:
         """Return a point without a past."""
@@ -203,7 +204,7 @@ class AdaptiveIntegrator:
         """
         t, z, contact = step.t1, step.z1, step.contact
         contact = self._problem.contact(t, z, contact, step.multiplier)
-        z, contact = self._moved(t, z, contact)
+        z, contact, _ = self._moved(t, z, contact)
         self._point = self._fresh(t, z, contact)
         X = self.multiplier
         return replace(step, z1=z, contact=contact, slack=contact.slack, X=X, multiplier=X)
@@ -212,12 +213,13 @@ class AdaptiveIntegrator:
         """Look again at the end of a step, and go on from what is seen there."""
         point, t = self._point, step.t1
         contact = self._problem.contact(t, point.z, point.contact, self.multiplier)
-        z, contact = self._moved(t, point.z, contact, t - step.t0)
+        Q = contact.transport
+        z, contact, moved = self._moved(t, point.z, contact, t - step.t0)
         if len(contact.slack) != len(point.slack):
             self._point = self._fresh(t, z, contact)
             X = self.multiplier
             return replace(step, z1=z, contact=contact, slack=contact.slack, X=X, multiplier=X)
-        Q = contact.transport
+        Q = moved @ Q
         self._point = replace(
             point,
             z=z,
@@ -232,7 +234,7 @@ class AdaptiveIntegrator:
 
     def _moved(
         self, t: float, z: Vector, contact: Contact, h: float = 0.0
-    ) -> tuple[Vector, Contact]:
+    ) -> tuple[Vector, Contact, Array]:
         return on_constraint(self._problem, t, z, contact, self._infeasible, h)
 
     def _is_final(self, trial: Trial, ratio: float, floor: float, located: bool) -> bool:

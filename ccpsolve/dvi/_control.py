@@ -119,7 +119,8 @@ class ErrorControl:
     def defect(self, point: Point, trial: Trial, drift: Vector) -> Vector:
         """Return what the smooth part of a step is short of; ``drift`` is that at its end.
 
-        The reaction is left out: the constraint sees to it that its mean is right.
+        The reaction is left out: the constraint sees to it that its mean is right. So are fast
+        directions, in which a step has another error.
         """
         h, end = trial.h, trial.z
         if trial.pull is not None:
@@ -129,6 +130,9 @@ class ErrorControl:
         error = embedded_error(point.z, end, point.drift, drift, h)
         if point.defect is not None:
             error = error + _MADE_UP * point.defect
+        fast = getattr(point.contact, "fast", None)
+        if fast is not None:
+            error = error - fast.lift(fast.coordinates(error))
         return error * lost_by(stages_of(point, h))
 
     def advance(self, point: Point, trial: Trial) -> None:

@@ -21,10 +21,28 @@ Matrix = Any
 """Columns of that library, shape (m, n)."""
 
 
+class FastDirections(Protocol):
+    """A few directions in which a state decays fast, ``a' ≈ −rates·a + …`` in coordinates a."""
+
+    @property
+    def rates(self) -> Array:
+        """Decay rates, shape (m,)."""
+        ...
+
+    def coordinates(self, change: Vector) -> Array:
+        """Return the coordinates of a change of the state, shape (m,)."""
+        ...
+
+    def lift(self, coordinates: Array) -> Vector:
+        """Return the change of the state that has these coordinates and no others."""
+        ...
+
+
 class Contact(Protocol):
     """A DVI near one point ``(t, z)``, in a frame U of its k nearly active directions.
 
-    The multiplier X lives in this frame. With ``n = k(k+1)/2``, svec as in `ccpsolve.svec`.
+    The multiplier X lives in this frame. With ``n = k(k+1)/2``, svec as in `ccpsolve.svec`. A
+    contact may know :class:`FastDirections`, as ``fast``.
     """
 
     @property
@@ -55,7 +73,10 @@ class Contact(Protocol):
 
     @property
     def stiffness(self) -> float:
-        """Bound on the fastest decay rate of ``f`` here; decides the number of stages."""
+        """Bound on the decay rates of ``f`` here but in fast directions that are known.
+
+        Decides the number of stages.
+        """
         ...
 
     @property

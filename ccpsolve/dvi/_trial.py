@@ -293,7 +293,8 @@ def _predict(problem: SmoothProblem, point: Point, h: float, rate0: Vector) -> V
     if stages > _MAX_STAGES:
         raise InvalidProblemError(f"a step {h:.3g} would need more than {_MAX_STAGES} stages")
     first = rate0 if owed is None else rate0 + owed
-    return legendre_step(rate, point.t, point.z, h, first, stages)
+    fast = getattr(point.contact, "fast", None)
+    return legendre_step(rate, point.t, point.z, h, first, stages, fast)
 
 
 def stages_of(point: Point, h: float) -> int:

@@ -1,6 +1,7 @@
 """The adaptive integrator on DVIs with closed-form solutions."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import scipy.linalg
 
 import ccpsolve
 from ccpsolve import dvi
+from ccpsolve.dvi._impulses import on_constraint
 from ccpsolve.dvi._trial import _solve, attempt
 from ccpsolve.dvi.examples import EXAMPLES, disc, spectrahedron, wall
 
@@ -151,6 +153,32 @@ def test_impulses_that_lead_away_from_the_constraint_are_not_taken():
     )
     integrator = dvi.AdaptiveIntegrator(problem, 0.0, np.array([1.2]))
     np.testing.assert_array_equal(integrator.z, [1.2])
+
+
+def test_frames_are_followed_through_impulses():
+    """A frame may lose a direction and find it again: the multiplier's coordinates go along."""
+    turn = np.array([[0.6, -0.8], [0.8, 0.6]])
+
+    def look(slack, transport):
+        n = len(slack) * (len(slack) + 1) // 2
+        return SimpleNamespace(
+            slack=np.diag(slack),
+            transport=transport,
+            columns=np.eye(3, n),
+            velocity=lambda forces, h: forces,
+            differentiate=lambda velocities: velocities[:n],
+        )
+
+    looks = [look([-0.5], turn[:1]), look([0.1, 0.2], np.eye(2, 1))]
+    problem = SimpleNamespace(
+        combine=lambda columns, x: columns @ x, contact=lambda t, z, before, X: looks.pop(0)
+    )
+    z, contact, transport = on_constraint(
+        problem, 0.0, np.zeros(3), look([-1.0, -0.7], np.eye(2)), 1e-9
+    )
+    assert len(contact.slack) == 2
+    np.testing.assert_allclose(z, [1.5, 0.0, 0.7], atol=1e-12)
+    np.testing.assert_allclose(transport, np.eye(2, 1) @ turn[:1])
 
 
 def test_noise_of_slacks_explains_no_displacement_along_the_constraint():
