@@ -31,7 +31,7 @@ class Onset:
 
     Where the effective sharpness θ is above the threshold, an oscillation along that direction
     grows until it brings θ down. It has set in where θ has come back below the threshold and the
-    oscillation is stronger than when θ went above, or, as θ may stay above for long along with a
+    oscillation along the top direction is stronger than when θ went above, or, as θ may stay above for long along with a
     strong oscillation, where this becomes weaker all the same. Training begins with steps of its
     own kind: there θ must first have been below.
 
@@ -45,17 +45,15 @@ class Onset:
     ----------
     over : bool
         Whether the oscillation has set in.
-    spectrum : Spectrum, optional
-        What was seen last.
     """
 
     def __init__(self, optimizer: Midpoint, look: Callable[[Tensor, Tensor], Spectrum]) -> None:
         self._optimizer, self._look = optimizer, look
         self._threshold = optimizer.method.threshold
         self.over = False
-        self.spectrum: Spectrum | None = None
+        self._spectrum: Spectrum | None = None
         self._looked, self._next = 0, 0
-        self._waiting = optimizer.first_update == 1
+        self._waiting = optimizer.first_update == 1  # until θ is below the threshold
         self._at_entry: float | None = None
         self._displacements: deque[Tensor] = deque(maxlen=4)
 
@@ -70,18 +68,23 @@ class Onset:
         optimizer.advance()
         self._displacements.append(optimizer.iterate - optimizer.w)
         if optimizer.t >= self._next:
-            self.look()
+            self._judge()
         if self._at_entry is not None and self._weakens():
-            self.look()
+            self._judge()
             self.over = self.over or self._weakens()
 
-    def look(self) -> Spectrum:
-        """Look at the spectrum at the midpoint."""
-        optimizer, before = self._optimizer, self.spectrum
+    def measure(self) -> Spectrum:
+        """Return the top of the spectrum at the midpoint."""
+        optimizer = self._optimizer
         p = optimizer.preconditioner(optimizer.nu, optimizer.first_update + optimizer.t)
-        self.spectrum = spectrum = self._look(optimizer.w, p)
-        theta = float(spectrum.values[0])
-        size = float(self._along(1)[-1].norm()) if self._displacements else 0.0
+        return self._look(optimizer.w, p)
+
+    def _judge(self) -> None:
+        """Look at the spectrum, see where the oscillation is, and say when to look again."""
+        optimizer, before = self._optimizer, self._spectrum
+        self._spectrum = self.measure()
+        theta = float(self._spectrum.values[0])
+        size = float(self._along(1)[-1].abs())
         if theta <= self._threshold:
             self.over = self.over or (self._at_entry is not None and size > self._at_entry)
             self._waiting, self._at_entry = False, None
@@ -93,7 +96,6 @@ class Onset:
         away = self._threshold - theta
         steps = _AHEAD * elapsed * away / rise if rise * away > 0 else _LONGEST
         self._looked, self._next = optimizer.t, optimizer.t + int(min(max(steps, 1), _LONGEST))
-        return spectrum
 
     def _weakens(self) -> bool:
         """Whether the oscillation along the directions above the threshold has become weaker twice.
@@ -101,12 +103,12 @@ class Onset:
         Of what flips its sign at every step alone: a smooth path has displacements as well, and
         hides an oscillation that has just begun.
         """
-        assert self.spectrum is not None
+        assert self._spectrum is not None
         if len(self._displacements) < 4:
             return False
-        flips = torch.diff(self._along(self.spectrum.above(self._threshold)), dim=0)
+        flips = torch.diff(self._along(self._spectrum.above(self._threshold)), dim=0)
         first, second, third = flips
-        size = float((self.spectrum.root * self._optimizer.w).norm())
+        size = float((self._spectrum.root * self._optimizer.w).norm())
         noise = torch.finfo(flips.dtype).eps * size
         return (
             float(first @ second) < 0
@@ -116,5 +118,5 @@ class Onset:
 
     def _along(self, k: int) -> Tensor:
         """Return the last displacements along the first k directions, a row for each."""
-        assert self.spectrum is not None
-        return torch.stack(tuple(self._displacements)) @ self.spectrum.dual_frame(k)
+        assert self._spectrum is not None
+        return torch.stack(tuple(self._displacements)) @ self._spectrum.dual_frame(k)

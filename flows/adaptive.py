@@ -222,7 +222,7 @@ class AdaptiveCentral(Flow):
         return Observation(
             loss,
             float(gradient.norm()),
-            onset.look().values if spectrum else np.zeros(0),
+            onset.measure().values if spectrum else np.zeros(0),
             none,
             gradient=gradient,
             step_size=harmonic_step_size(p),
