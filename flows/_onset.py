@@ -31,9 +31,9 @@ class Onset:
 
     Where the effective sharpness θ is above the threshold, an oscillation along that direction
     grows until it brings θ down. It has set in where θ has come back below the threshold and the
-    oscillation along the top direction is stronger than when θ went above, or, as θ may stay above for long along with a
-    strong oscillation, where this becomes weaker all the same. Training begins with steps of its
-    own kind: there θ must first have been below.
+    oscillation along the top direction is stronger than when θ went above, or, as θ may stay above
+    for long along with a strong oscillation, where this becomes weaker all the same. Training
+    begins with steps of its own kind: there θ must first have been below.
 
     Parameters
     ----------
