@@ -26,7 +26,7 @@ from flows.predictions import gaussian_average
 from flows.process import Process, Start
 
 _STEPS, _SIGMA = 300, 5.0
-_EDGE = int(4 * _SIGMA)  # the average of the first steps is one-sided
+_ONE_SIDED = int(4 * _SIGMA)  # the average of the first steps is one-sided
 _COLUMNS = (
     "network, loss, method",
     "flow first at the edge",
@@ -60,7 +60,7 @@ def line(cell: Cell) -> str:
     torch.set_num_threads(1)
     objective, method = cell.objective(dtype=torch.float64), cell.optimizer()
     start, prices = Start(objective.w0, method.initial_state(objective.w0)), prices_of(objective)
-    optimizer = path(Discrete(objective, method, start), _STEPS + _EDGE)
+    optimizer = path(Discrete(objective, method, start), _STEPS + _ONE_SIDED)
     average = gaussian_average(optimizer.T, _SIGMA).T[: _STEPS + 1]
     away, bills, first = {}, {}, {}
     for inner in ("flow", "discrete"):
@@ -72,9 +72,9 @@ def line(cell: Cell) -> str:
         first[inner] = flow.began if inner == "discrete" else _entry(flow)
     entry = _STEPS if first["flow"] is None else first["flow"]
     parts = (
-        slice(_EDGE, max(entry - _EDGE, _EDGE + 1)),
+        slice(_ONE_SIDED, max(entry - _ONE_SIDED, _ONE_SIDED + 1)),
         slice(entry, None),
-        slice(_EDGE, None),
+        slice(_ONE_SIDED, None),
     )
     medians = [_median(away[inner][part]) for part in parts for inner in away]
     known = ["–" if found is None else f"{found}" for found in first.values()]

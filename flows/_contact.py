@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from ccpsolve import dvi, smat, svec
-from flows._relaxation import Relaxation, phi
+from flows._near_edge import DirectionsNearEdge
+from flows._relaxation import Relaxation
 from flows._svec import columns_of, scales, weighted_gram
 from flows._third_derivatives import Third, carried
 from flows.process import State
@@ -220,7 +221,7 @@ class CentralContact:
         last = float(self.spectrum.values[-1] + self.spectrum.residuals[-1])
         return 1.05 * max(last, 0.1) + self._relaxation
 
-    @property
+    @cached_property
     def fast(self) -> DirectionsNearEdge:
         """The eigenvectors near the edge, along which the loss pulls weights back fastest."""
         near = self.spectrum.above(self._problem.subspace.level)
@@ -303,7 +304,7 @@ class CentralContact:
         return self._problem.objective.hvp(self._state.w, W / root) / root
 
     def _decayed(self, rates: Tensor, h: float) -> Tensor:
-        return float(phi(np.array(h * self._relaxation))) * rates
+        return float(dvi.phi_functions(np.array(h * self._relaxation))[0]) * rates
 
     def differentiate(self, velocities: Tensor) -> Array:
         """Return ``−𝒯ᵀ[v] + 2Uᵀ(∂P/∂ν v_ν)U`` in svec coordinates, for each column."""
@@ -384,29 +385,6 @@ class CentralContact:
                 pull = pull + problem.method.rate_change(nu, gradient, self._clock, shift)
             pulls.append(pull.reshape(-1))
         return columns_of(pulls, third[:0].new_zeros(nu.numel(), 0))
-
-
-class DirectionsNearEdge:
-    """The first m eigenvectors as `ccpsolve.dvi.FastDirections`: coordinates ``VᵀP^{1/2}δw``.
-
-    Guards are too rough: what couples them to the rest would be taken for a drive from outside.
-    """
-
-    def __init__(self, spectrum: Spectrum, m: int, dim_nu: int) -> None:
-        self.rates = spectrum.values[:m]
-        self._root, self._dim_nu = spectrum.root, dim_nu
-        # A weight on which the loss does not depend must not move by errors of the vectors.
-        moves = (spectrum.AV[:, :m] != 0).any(1, keepdim=True)
-        self._V = torch.where(moves, spectrum.V[:, :m], 0.0)
-
-    def coordinates(self, change: Tensor) -> Array:
-        """Return ``VᵀP^{1/2}δw`` of a change of the flat state."""
-        return _numpy(self._V.T @ (self._root * change[: len(self._V)]))
-
-    def lift(self, coordinates: Array) -> Tensor:
-        """Return the change ``(P^{-1/2}Va, 0)`` of the flat state."""
-        w = (self._V @ _like(coordinates, self._V)) / self._root
-        return torch.cat([w, w.new_zeros(self._dim_nu)])
 
 
 def _like(x: Array, like: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 A central flow takes the oscillation to be as strong as it has to be at any time. In the optimizer
 it must grow first, from rounding or from what is left of the start, while the effective sharpness
-goes on rising, in small networks to 3 and to 5 where 2 is the edge. This overshoot moves the
-weights for good, and no central flow that begins before it ends up where the optimizer does.
+goes on rising. This overshoot moves the weights for good, and no central flow that begins before it
+ends up where the optimizer does.
 """
 
 from __future__ import annotations
@@ -45,6 +45,11 @@ class Onset:
     ----------
     over : bool
         Whether the oscillation has set in.
+
+    References
+    ----------
+    Damian, Nichani and Lee, "Self-stabilization", ICLR (2023), arXiv:2209.15594: how an oscillation
+    grows beyond the edge and brings the sharpness down.
     """
 
     def __init__(self, optimizer: Midpoint, look: Callable[[Tensor, Tensor], Spectrum]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ccpsolve import dvi
 from flows.spectrum import Spectrum
 
 Apply = Callable[[Tensor], Tensor]
@@ -86,7 +87,9 @@ class Relaxation:
 
     def __call__(self, columns: Tensor, h: float) -> Tensor:
         """Return ``φ₁(hA)`` of columns; what lies outside the subspace stays as it is."""
-        lost = torch.as_tensor(1 - phi(h * np.maximum(self._values, 0.0))).to(columns)
+        lost = torch.as_tensor(1 - dvi.phi_functions(h * np.maximum(self._values, 0.0))[0]).to(
+            columns
+        )
         return columns - self._Z @ (lost[:, None] * (self._Z.T @ columns))
 
     def _outside(self, W: Tensor, AW: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,11 +109,3 @@ class Relaxation:
         # be moved by errors of those that are known.
         Z = torch.where((AZ != 0).any(1, keepdim=True), Z, 0.0)
         self._values, self._Z = values.cpu().numpy(), Z @ vectors.to(Z)
-
-
-def phi(z: np.ndarray) -> np.ndarray:
-    """Return ``(1 − e^{−z})/z``."""
-    small = np.abs(z) < 1e-8
-    safe = np.where(small, 1.0, z)
-    values: np.ndarray = np.where(small, 1.0, -np.expm1(-safe) / safe)
-    return values

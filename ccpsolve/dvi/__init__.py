@@ -14,6 +14,7 @@ from ccpsolve.dvi._adaptive import AdaptiveIntegrator, IntegrationError
 from ccpsolve.dvi._arrays import ArrayProblem
 from ccpsolve.dvi._dense import Event, Statistics, Step
 from ccpsolve.dvi._euler import EulerStep, euler_step
+from ccpsolve.dvi._fast import phi_functions
 from ccpsolve.dvi._history import support
 from ccpsolve.dvi._integrate import Trajectory, integrate
 from ccpsolve.dvi._problem import Linearization, Problem
@@ -37,5 +38,6 @@ __all__ = [
     "congruence",
     "euler_step",
     "integrate",
+    "phi_functions",
     "support",
 ]

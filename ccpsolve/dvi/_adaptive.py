@@ -157,8 +157,10 @@ class AdaptiveIntegrator:
             if trial is not None and ratio > ACCEPTED and self._may_refine(h, first):
                 trial, ratio, drift = self._refined(trial, ratio, located)
             if trial is not None and trial.complete:
+                if ratio <= ACCEPTED:
+                    break
                 kind = int(self._error.of_constraint(point, trial) > ACCEPTED)
-                if ratio <= ACCEPTED or self._is_final(trial, ratio, floor[kind], located):
+                if self._is_final(trial, ratio, floor[kind], located):
                     break
                 error = ratio * self._error.allowed(point, trial)
                 if error > _INHERITED * least[kind] and trial.h < _HOPELESS * longest:

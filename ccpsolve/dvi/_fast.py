@@ -47,7 +47,16 @@ class FastCourse:
 
 
 def phi_functions(x: Array) -> tuple[Array, Array]:
-    """Return ``φ₁(x) = (1 − e^{−x})/x`` and ``φ₂(x) = (1 − φ₁(x))/x``."""
+    """Return ``φ₁(x) = (1 − e^{−x})/x`` and ``φ₂(x) = (1 − φ₁(x))/x``, shaped as x ≥ 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ccpsolve import dvi
+    >>> first, second = dvi.phi_functions(np.array([0.0, 1.0]))
+    >>> first.round(3).tolist(), second.round(3).tolist()
+    ([1.0, 0.632], [0.5, 0.368])
+    """
     small = np.abs(x) < 1e-4  # three terms of the series are exact to rounding
     safe = np.where(small, 1.0, x)
     first: Array = np.where(small, 1 - x / 2 + x**2 / 6, -np.expm1(-safe) / safe)
