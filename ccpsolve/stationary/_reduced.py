@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import blas
 
 from ccpsolve._solve import solve_ccp
 from ccpsolve._symmetric import smat, svec
@@ -161,13 +162,15 @@ def _newton_system(L: _Factor, p: Array) -> tuple[Array, Array]:
     weight = np.where(i == j, 1.0, np.sqrt(2.0))
     floor = _FLOOR * float(p.mean()) + np.finfo(np.float64).tiny
     slack = np.eye(L.m)
-    operator = np.zeros((len(i), len(i)))
+    # by SciPy's BLAS, which the complementarity solver uses too: see `_interior_point`
+    operator = np.zeros((len(i), len(i)), order="F")
     for rows, block in L.blocks():
         inverse = 1 / np.maximum(p[rows], floor)
         slack -= 0.5 * block.T @ (block * inverse[:, None])
         pairs = block[:, i] * block[:, j]
         pairs *= weight * (inverse**1.5)[:, None]
-        operator += 0.125 * pairs.T @ pairs
+        operator = blas.dsyrk(0.125, pairs.T, beta=1.0, c=operator, lower=1, overwrite_c=1)
+    operator += np.tril(operator, -1).T
     # a proximal term far below the step: K is singular where rows of L are too few or too alike
     operator += _RIDGE * np.trace(operator) / len(i) * np.eye(len(i))
     return slack, operator
