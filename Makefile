@@ -40,6 +40,7 @@ bench: $(STAMP)  ## the benchmarks, one after the other
 	$(BIN)/python -m bench.ccp_families
 	$(BIN)/python -m bench.stationary --plot docs/images/stationary.png
 	$(BIN)/python -m bench.stationary_networks
+	$(BIN)/python -m bench.stationary_warm
 	$(BIN)/python -m bench.proposition_two
 	$(BIN)/python -m bench.flows
 	$(BIN)/python -m bench.mixed_term

@@ -34,14 +34,14 @@ from flows.stationary_solver import StationarySolver, hessian_products
 
 TOLERANCE = 1e-4
 _EXACT = 1e-6  # of the optimum that the fixed point's value is compared with
-_BETWEEN = 10  # optimizer steps from the solution that a warm solve starts from
+BETWEEN = 10  # optimizer steps from the solution that a warm solve starts from
 _EDGE = 2.0
 _COLUMNS = 16  # of the fixed point where the rank is not known
 _LOOK_EVERY = 5
 _FIRST_LOOK = 50  # ν has forgotten its start
-_NETWORKS = {"mlp": {"width": 22}, "cnn": {"width": 14}}
-_EXAMPLES = {"mlp": 500, "cnn": 200}
-_LOSSES = {"mse": "MSE", "cross-entropy": "cross-entropy"}
+NETWORKS = {"mlp": {"width": 22}, "cnn": {"width": 14}}
+EXAMPLES = {"mlp": 500, "cnn": 200}
+LOSSES = {"mse": "MSE", "cross-entropy": "cross-entropy"}
 _COLUMN_NAMES = (
     *("lr", "network", "loss", "weights", "at", "rank", "products", "after 10 steps"),
     *("fixed point", "its value", "at rank + 1", "Prop. 2"),
@@ -64,10 +64,10 @@ class Row:
     fixed_point: tuple[int | None, int | None, int | None]
     proposition_2: float
 
-    def line(self, most: int) -> str:
+    def text(self, most: int) -> str:
         """Return its line of the table."""
-        return _line(
-            *(f"{self.lr:g}", self.network.upper(), _LOSSES[self.loss], f"{self.weights:,}"),
+        return line(
+            *(f"{self.lr:g}", self.network.upper(), LOSSES[self.loss], f"{self.weights:,}"),
             *(self.at, self.rank, self.products, self.warm),
             *(spent or f">{most}" for spent in self.fixed_point),
             f"{self.proposition_2:.0e}",
@@ -77,22 +77,22 @@ class Row:
 def main(arguments: list[str] | None = None) -> None:
     """Print and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--networks", nargs="*", default=list(_NETWORKS), choices=_NETWORKS)
-    parser.add_argument("--losses", nargs="*", default=list(_LOSSES), choices=_LOSSES)
+    parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=NETWORKS)
+    parser.add_argument("--losses", nargs="*", default=list(LOSSES), choices=LOSSES)
     parser.add_argument("--lr", type=float, nargs="*", default=[5e-4, 2e-3, 5e-3])
     parser.add_argument("--later", type=int, default=200, help="steps after the edge")
     parser.add_argument("--most", type=int, default=2000, help="products of the fixed point")
     parser.add_argument("--table", type=Path, default=Path("docs/stationary_networks_table.md"))
     options = parser.parse_args(arguments)
-    text, done = _heading(_COLUMN_NAMES), []
+    text, done = heading(_COLUMN_NAMES), []
     print(text, end="", flush=True)
     for lr in options.lr:
         for model in options.networks:
             for loss in options.losses:
                 for row in rows(model, loss, lr, options.later, options.most):
                     done.append(row)
-                    print(row.line(options.most), flush=True)
-    text += "".join(row.line(options.most) + "\n" for row in done)
+                    print(row.text(options.most), flush=True)
+    text += "".join(row.text(options.most) + "\n" for row in done)
     text += (
         f"\nThe fixed point was stopped after {options.most:,} products. By learning rates, the "
         "factor between its products and ours:\n\n" + factors(done, options.most)
@@ -102,7 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def factors(done: list[Row], most: int) -> str:
     """Return the table of the fixed point's products over ours; ≥ where it was stopped."""
-    text = _heading(_FACTORS)
+    text = heading(_FACTORS)
     for lr in dict.fromkeys(row.lr for row in done):
         here = [row for row in done if row.lr == lr]
         ranges = []
@@ -112,28 +112,35 @@ def factors(done: list[Row], most: int) -> str:
             low = "≥ " * (spent[int(np.argmin(found))] is None) + f"{min(found):.1f}"
             high = "≥ " * (None in spent) + f"{max(found):.1f}"
             ranges.append(f"{low} to {high}")
-        text += _line(f"{lr:g}", *ranges) + "\n"
+        text += line(f"{lr:g}", *ranges) + "\n"
     return text
 
 
-def _heading(names: tuple[str, ...]) -> str:
-    return f"{_line(*names)}\n|{' --- |' * len(names)}\n"
+def heading(names: tuple[str, ...]) -> str:
+    """Return the first two lines of a Markdown table."""
+    return f"{line(*names)}\n|{' --- |' * len(names)}\n"
 
 
-def _line(*cells: object) -> str:
+def line(*cells: object) -> str:
+    """Return a line of a Markdown table."""
     return f"| {' | '.join(map(str, cells))} |"
 
 
 def rows(model: str, loss: str, lr: float, later: int, most: int) -> Iterator[Row]:
     """Yield a row of the table at the edge and one after it."""
-    task = tasks.load("digits", loss=loss, examples=_EXAMPLES[model], dtype=torch.float64)
-    network = tasks.build_model(model, task, **_NETWORKS[model])
-    objective = flows.Objective(network, task.loss, task.inputs, task.targets)
+    objective = objective_of(model, loss)
     optimizer = train(objective, lr)
     for at, steps in (("edge", 0), ("later", later)):
         for _ in range(steps):
             optimizer.advance()
         yield Row(lr, model, loss, objective.dim, at, *look(optimizer, lr, most))
+
+
+def objective_of(model: str, loss: str) -> flows.Objective:
+    """Return the loss of a small network on digits."""
+    task = tasks.load("digits", loss=loss, examples=EXAMPLES[model], dtype=torch.float64)
+    network = tasks.build_model(model, task, **NETWORKS[model])
+    return flows.Objective(network, task.loss, task.inputs, task.targets)
 
 
 def train(objective: flows.Objective, lr: float) -> Discrete:
@@ -168,7 +175,7 @@ def look(
     # cold.primal may be as far above the optimum as the tolerance, which would ask for more
     exact = stationary_preconditioner(gradient.numpy(), products, lr, tol=_EXACT, start=cold)
     agreement = proposition_2(cold, products(cold.D))
-    for _ in range(_BETWEEN):
+    for _ in range(BETWEEN):
         optimizer.advance()
     warm = solver.solve(optimizer.w, objective.gradient(optimizer.w), lr)
     spent = (
