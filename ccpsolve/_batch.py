@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ccpsolve._arguments import require_count, require_fraction
 from ccpsolve._certificate import Certificate
 from ccpsolve._errors import InvalidProblemError
 from ccpsolve._problem import ConeComplementarityProblem
@@ -132,8 +133,7 @@ def solve_ccp_batch(
     alphas, betas = _batch_arrays(alphas, betas)
     count, k = alphas.shape[:2]
     starts = np.zeros_like(alphas) if x0 is None else _numbers(x0, "x0", alphas.shape)
-    if not 0.0 < tol < 1.0:
-        raise InvalidProblemError(f"tol is {tol!r}; a number between 0 and 1 is needed")
+    require_fraction(tol=tol)
     if k == 0 or count == 0:
         return _one_by_one(alphas, betas, tol)
     return _compiled(alphas, betas, starts, x0 is not None, tol, _worker_count(workers))
@@ -172,8 +172,7 @@ def _worker_count(workers: int | None) -> int:
             if hasattr(os, "sched_getaffinity")
             else os.cpu_count() or 1
         )
-    if workers < 1:
-        raise InvalidProblemError(f"workers is {workers}; at least 1 is needed")
+    require_count(workers=workers)
     return workers
 
 

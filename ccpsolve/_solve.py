@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ccpsolve._arguments import require_count, require_fraction
 from ccpsolve._certificate import Certificate, certify_problem
 from ccpsolve._errors import InvalidProblemError, SolveError
 from ccpsolve._problem import ConeComplementarityProblem, symmetric_matrix
@@ -151,8 +152,7 @@ def _check_options(tol: float, method: str) -> None:
     if method not in _OURS + _CONIC:
         allowed = ", ".join(repr(name) for name in _OURS + _CONIC)
         raise InvalidProblemError(f"method is {method!r}; allowed are {allowed}")
-    if not 0.0 < tol < 1.0:
-        raise InvalidProblemError(f"tol is {tol!r}; a number between 0 and 1 is needed")
+    require_fraction(tol=tol)
 
 
 def _start(problem: ConeComplementarityProblem, x0: ArrayLike | None) -> Array:
@@ -226,8 +226,7 @@ class CCPSolver:
     """
 
     def __init__(self, k: int) -> None:
-        if k < 0:
-            raise InvalidProblemError(f"k is {k}; a non-negative integer is needed")
+        require_count(0, k=k)
         self.k = k
         self._buffers: Buffers | None = None
 

@@ -1,6 +1,7 @@
 """Data as trees of tensors whose first axis counts the examples."""
 
 from collections.abc import Iterator
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -78,7 +79,7 @@ def require_chunk(chunk: int | None) -> None:
     """Raise unless `chunk` is a positive integer or None."""
     if chunk is None:
         return
-    if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
+    if isinstance(chunk, bool) or not isinstance(chunk, Integral) or chunk < 1:
         raise InvalidArgumentError(f"chunk must be a positive integer or None, found {chunk!r}")
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flows._errors import InvalidArgumentError
-from flows._examples import Data
+from flows._examples import Data, require_valid
 from flows.objective import Objective
 from flows.process import Observation, Process
 
@@ -53,6 +53,7 @@ def make_watch(objective: Objective, entries: Iterable[int], inputs: Data) -> Wa
             raise InvalidArgumentError(
                 f"gradient_entries must be whole numbers in 0..{objective.dim - 1}, found {index!r}"
             )
+    require_valid("test_inputs", inputs)
     if inputs is not None and not isinstance(objective.outputs(objective.w0, inputs), Tensor):
         raise InvalidArgumentError("test_inputs need a network whose outputs are one tensor")
     return Watch(tuple(int(index) for index in indices), inputs)

@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from tqdm import tqdm
 
 from flows import storage
+from flows._arguments import check_instance, check_integer
 from flows._errors import InvalidArgumentError
 from flows._examples import Data
 from flows._provenance import attributes_of
@@ -138,9 +140,17 @@ def run(
     >>> bool(result.dataset.loss.sel(process="central")[-1] < 1e-3)
     True
     """
+    check_instance("objective", objective, Objective, "a flows.Objective")
+    check_instance("method", method, Method, "a flows.Method such as flows.GD(lr=0.02)")
     names = _checked_processes(processes, method)
-    _check_counts(steps=steps, warm_start=warm_start, stationarity_every=stationarity_every)
-    _check_counts(minimum=1, substeps=substeps, spectrum_every=spectrum_every)
+    steps = check_integer("steps", steps, 0)
+    warm_start = check_integer("warm_start", warm_start, 0)
+    stationarity_every = check_integer("stationarity_every", stationarity_every, 0)
+    substeps = check_integer("substeps", substeps, 1)
+    spectrum_every = check_integer("spectrum_every", spectrum_every, 1)
+    _check_start(start, objective, method)
+    if provenance is not None:
+        check_instance("provenance", provenance, Mapping, "a mapping or None")
     require_terms(closure, curvature)
     central, scheme = _central(integrator, rtol, inner, substeps)
     if stationarity_every:
@@ -202,6 +212,7 @@ def _warm_start(objective: Objective, method: Method, start: Start | None, steps
 
 
 def _checked_processes(processes: Iterable[str], method: Method) -> tuple[str, ...]:
+    check_instance("processes", processes, Iterable, "names of processes")
     names = (processes,) if isinstance(processes, str) else tuple(processes)
     for name in names:
         if name not in PROCESSES:
@@ -213,6 +224,28 @@ def _checked_processes(processes: Iterable[str], method: Method) -> tuple[str, .
     for name in names:
         PROCESSES[name].require(method)
     return names
+
+
+def _check_start(start: Start | None, objective: Objective, method: Method) -> None:
+    if start is None:
+        return
+    check_instance("start", start, Start, "a flows.process.Start or None")
+    w0 = objective.w0
+    for name, found, like in (
+        ("w", start.w, w0),
+        ("nu", start.nu, method.initial_state(w0)),
+    ):
+        check_instance(f"start.{name}", found, Tensor, "a tensor")
+        if found.shape != like.shape:
+            raise InvalidArgumentError(
+                f"start.{name} must have shape {tuple(like.shape)}, found {tuple(found.shape)}"
+            )
+
+
+def _kept_steps(save_weights: int | Iterable[int], steps: int) -> frozenset[int]:
+    if not isinstance(save_weights, Iterable):
+        return frozenset(range(0, steps + 1, check_integer("save_weights", save_weights, 1)))
+    return frozenset(check_integer("save_weights", step, 0, steps) for step in save_weights)
 
 
 def _central(
@@ -233,16 +266,3 @@ def _central(
         require_rtol(rtol)
         return AdaptiveCentral, {"rtol": rtol, "inner": inner}
     raise InvalidArgumentError(f"integrator must be 'adaptive' or 'euler', found {integrator!r}")
-
-
-def _check_counts(minimum: int = 0, **arguments: int) -> None:
-    for name, value in arguments.items():
-        if not isinstance(value, int) or value < minimum:
-            raise InvalidArgumentError(f"{name} must be an integer ≥ {minimum}, found {value!r}")
-
-
-def _kept_steps(save_weights: int | Iterable[int], steps: int) -> frozenset[int]:
-    if isinstance(save_weights, int):
-        _check_counts(minimum=1, save_weights=save_weights)
-        return frozenset(range(0, steps + 1, save_weights))
-    return frozenset(save_weights)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ccpsolve.stationary import StationaryPreconditioner, stationary_preconditioner
+from flows._arguments import check_instance, check_integer
 from flows._errors import FlowsError, InvalidArgumentError
 from flows.methods import Method, RMSProp
 from flows.objective import Objective
@@ -75,13 +76,14 @@ class StationarySolver:
         max_products: int = _MAX_PRODUCTS,
         seed: int = 0,
     ) -> None:
+        check_instance("objective", objective, Objective, "a flows.Objective")
         self.objective = objective
         self.tol = tol
         self.gradient_term = gradient_term
         self.failure_probability = failure_probability
         self.max_products = max_products
         self.solves = self.products = 0
-        self._rng = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(check_integer("seed", seed, 0))
         self._last: StationaryPreconditioner | None = None
 
     @property
@@ -108,9 +110,16 @@ class StationarySolver:
 
         Raises
         ------
+        InvalidArgumentError
+            If a shape is another.
         FlowsError
             If the tolerance was not reached; the message says by how much.
         """
+        for name, vector in (("w", w), ("gradient", gradient)):
+            if vector.shape != (self.objective.dim,):
+                raise InvalidArgumentError(
+                    f"{name} must have shape ({self.objective.dim},), found {tuple(vector.shape)}"
+                )
         found = stationary_preconditioner(
             _numpy(gradient),
             hessian_products(self.objective, w),

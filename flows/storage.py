@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 from safetensors.numpy import load_file, save_file
 
+from flows._arguments import check_instance
 from flows._errors import FlowsError
 
 RESULTS = "run.nc"
@@ -31,6 +32,7 @@ def prepare(out: str | Path, *, overwrite: bool) -> Path:
     StorageError
         If the folder cannot be made or written, or holds a run and ``overwrite`` is False.
     """
+    check_instance("out", out, (str, Path), "a path")
     folder = Path(out)
     try:
         if (folder / RESULTS).exists() and not overwrite:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Generic, cast
 
 import numpy as np
 
+from ccpsolve._arguments import require_positive
 from ccpsolve._errors import InvalidProblemError
 from ccpsolve._solution import Solution
 from ccpsolve.dvi._adaptive import AdaptiveIntegrator
@@ -133,11 +136,10 @@ def integrate(
     >>> path.states[-1]
     1.0
     """
-    t0, t1 = interval
-    if not (math.isfinite(t0) and math.isfinite(t1) and t0 <= t1):
-        raise InvalidProblemError(f"interval must be finite and ordered, found ({t0}, {t1})")
-    _require_positive(dt=dt, event_tol=event_tol)
-    if not (rtol >= 0 and atol >= 0 and 0 < rtol + atol < math.inf):
+    t0, t1 = _ends(interval)
+    require_positive(dt=dt, event_tol=event_tol)
+    numbers = isinstance(rtol, Real) and isinstance(atol, Real)
+    if not (numbers and rtol >= 0 and atol >= 0 and 0 < rtol + atol < math.inf):
         raise InvalidProblemError(
             f"rtol and atol must be finite, ≥ 0 and not both 0, found {rtol} and {atol}"
         )
@@ -147,6 +149,17 @@ def integrate(
         tolerances = {"rtol": rtol, "atol": atol, "event_tol": event_tol}
         return _adaptive(cast(SmoothProblem, problem), state0, t0, t1, tolerances)
     raise InvalidProblemError(f"method must be 'euler' or 'adaptive', found {method!r}")
+
+
+def _ends(interval: tuple[float, float]) -> tuple[float, float]:
+    ends = tuple(interval) if isinstance(interval, Iterable) else ()
+    if len(ends) != 2 or not all(isinstance(t, Real) and math.isfinite(t) for t in ends):
+        raise InvalidProblemError(
+            f"interval must be two finite numbers, t0 and t1, found {interval!r}"
+        )
+    if not ends[0] <= ends[1]:
+        raise InvalidProblemError(f"interval must be ordered, t0 ≤ t1, found {interval!r}")
+    return ends
 
 
 def _euler(
@@ -181,9 +194,3 @@ def _adaptive(
         tuple(integrator.events),
         integrator.statistics,
     )
-
-
-def _require_positive(**arguments: float) -> None:
-    for name, value in arguments.items():
-        if not (math.isfinite(value) and value > 0):
-            raise InvalidProblemError(f"{name} must be a positive finite number, found {value}")

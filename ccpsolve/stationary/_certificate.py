@@ -156,7 +156,7 @@ def certify_with_probability(
     tol: float,
     *,
     failure_probability: float = 1e-6,
-    rng: np.random.Generator | None = None,
+    rng: np.random.Generator | int | None = None,
     max_steps: int = 20,
     basis: Array | None = None,
     products: Array | None = None,

@@ -98,7 +98,7 @@ def _vector(value: Any, name: str) -> Array:
     array = np.asarray(value)
     if array.ndim != 1:
         raise InvalidProblemError(f"{name} has shape {array.shape}; allowed: a vector (d,)")
-    if np.iscomplexobj(array) or array.dtype == object:
+    if array.dtype.kind not in "biuf":
         raise InvalidProblemError(f"{name} has dtype {array.dtype}; allowed: real numbers")
     if not np.isfinite(array).all():
         raise InvalidProblemError(f"{name} contains NaN or inf; allowed: finite numbers")

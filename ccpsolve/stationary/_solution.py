@@ -79,7 +79,7 @@ class StationaryPreconditioner:
         return self.D.shape[1]
 
     def verify(
-        self, *, failure_probability: float = 1e-6, rng: np.random.Generator | None = None
+        self, *, failure_probability: float = 1e-6, rng: np.random.Generator | int | None = None
     ) -> Certificate:
         """Recompute everything from the data and compare.
 
@@ -87,8 +87,8 @@ class StationaryPreconditioner:
         ----------
         failure_probability : float
             Of the fresh bound on λ_max where only products are known.
-        rng : numpy.random.Generator, optional
-            Source of its random start.
+        rng : numpy.random.Generator or int, optional
+            Source of its random start, or a seed.
 
         Returns
         -------

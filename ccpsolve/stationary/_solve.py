@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
+from ccpsolve._arguments import as_generator, require_count, require_fraction
 from ccpsolve._errors import InvalidProblemError
 from ccpsolve._status import Status
 from ccpsolve.stationary._candidate import Candidate
@@ -43,7 +44,7 @@ def stationary_preconditioner(
     start: StationaryPreconditioner | Any | None = None,
     method: str = "auto",
     failure_probability: float = 1e-6,
-    rng: np.random.Generator | None = None,
+    rng: np.random.Generator | int | None = None,
     max_iterations: int | None = None,
     max_products: int | None = None,
 ) -> StationaryPreconditioner:
@@ -77,8 +78,8 @@ def stationary_preconditioner(
         d > 1000. "fixed_point" is the published iteration.
     failure_probability : float
         ε of the bound on λ_max where H is known by products only, for the whole solve.
-    rng : numpy.random.Generator, optional
-        Source of random starts (default: seed 0).
+    rng : numpy.random.Generator or int, optional
+        Source of random starts, or its seed (default: 0).
     max_iterations, max_products : int, optional
         Budgets. The matrix-free methods always end with a certificate, for which up to 26
         products and one per column of D may go beyond ``max_products``.
@@ -108,14 +109,10 @@ def stationary_preconditioner(
     """
     if method not in _METHODS:
         raise InvalidProblemError(f"method is {method!r}; allowed: {', '.join(_METHODS)}")
-    if not 0 < tol < 1:
-        raise InvalidProblemError(f"tol is {tol!r}; allowed: a number in (0, 1)")
-    if not 0 < failure_probability < 1:
-        raise InvalidProblemError(
-            f"failure_probability is {failure_probability!r}; allowed: a number in (0, 1)"
-        )
+    require_fraction(tol=tol, failure_probability=failure_probability)
+    require_count(rank=rank, max_iterations=max_iterations, max_products=max_products)
     problem = StationaryProblem(gradient, hessian, lr, gradient_term)
-    rng = np.random.default_rng(0) if rng is None else rng
+    rng = as_generator(rng, seed=0)
     method = _choose(problem) if method == "auto" else method
     known = problem.hessian.matrix is not None or method == "interior_point"
     certifier = Certifier(
@@ -194,12 +191,14 @@ def _solve_dense(problem: StationaryProblem, certifier: Certifier, budget: int) 
 def _starting_factor(
     problem: StationaryProblem, start: Any, rank: int | None, rng: np.random.Generator
 ) -> Array:
-    if rank is not None and not 1 <= rank <= max(problem.d, 1):
+    if rank is not None and rank > max(problem.d, 1):
         raise InvalidProblemError(f"rank is {rank!r}; allowed: 1 to d = {problem.d}")
     if start is None:
         columns = default_rank(problem) if rank is None else rank
         return rng.standard_normal((problem.d, columns)) / np.sqrt(4 * max(columns, 1))
-    D = start.D if isinstance(start, StationaryPreconditioner) else np.asarray(start, np.float64)
+    D = start.D if isinstance(start, StationaryPreconditioner) else np.asarray(start)
+    if D.dtype.kind not in "biuf":
+        raise InvalidProblemError(f"start has dtype {D.dtype}; allowed: real numbers")
     if D.ndim != 2 or D.shape[0] != problem.d or not np.isfinite(D).all():
         raise InvalidProblemError(
             f"start has shape {D.shape}; allowed: a finite D of shape ({problem.d}, r), "

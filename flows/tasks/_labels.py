@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flows._arguments import check_integer
 from flows._errors import InvalidArgumentError
 from flows.tasks.losses import LOSSES, Loss
 
@@ -15,15 +16,6 @@ def check_loss(loss: str) -> Loss:
     if loss not in LOSSES:
         raise InvalidArgumentError(f"loss must be one of {', '.join(LOSSES)}, found {loss!r}")
     return LOSSES[loss]
-
-
-def check_integer(argument: str, value: int, low: int, high: int | None = None) -> int:
-    """Return ``value`` if it is a whole number in ``low..high``."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < low or (high is not None and value > high):
-        allowed = f"at least {low}" if high is None else f"in {low}..{high}"
-        raise InvalidArgumentError(f"{argument} must be a whole number {allowed}, found {value!r}")
-    return int(value)
 
 
 def balanced(labels: np.ndarray, examples: int, classes: int) -> np.ndarray:

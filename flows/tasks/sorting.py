@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from flows.tasks._labels import as_targets, check_integer, check_loss
+from flows._arguments import check_integer
+from flows.tasks._labels import as_targets, check_loss
 from flows.tasks._task import Task
 from flows.tasks.losses import on_last_positions
 

@@ -106,7 +106,16 @@ def test_wrong_data_are_named(change, message):
         solve_ccp_batch(*change(alphas, betas))
 
 
-@pytest.mark.parametrize("options", [{"tol": 2.0}, {"workers": 0}, {"x0": np.zeros((1, 3, 3))}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"tol": 2.0},
+        {"tol": "small"},
+        {"workers": 0},
+        {"workers": "all"},
+        {"x0": np.zeros((1, 3, 3))},
+    ],
+)
 def test_wrong_options_are_named(options):
     alphas, betas = stacked([family_problem("generic", 2, seed).problem for seed in range(3)])
     with pytest.raises(ccpsolve.InvalidProblemError, match=next(iter(options))):

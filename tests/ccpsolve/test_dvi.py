@@ -112,6 +112,10 @@ def test_no_nearly_active_direction():
     [
         ({"interval": (1.0, 0.0)}, "interval"),
         ({"interval": (0.0, np.inf)}, "interval"),
+        ({"interval": (0.0, "end")}, "interval"),
+        ({"interval": (0.0, 1.0, 2.0)}, "interval"),
+        ({"interval": 1.0}, "interval"),
+        ({"interval": (0.0, 1.0), "dt": "small"}, "dt"),
         ({"interval": (0.0, 1.0), "dt": 0.0}, "dt"),
         ({"interval": (0.0, 1.0), "dt": np.nan}, "dt"),
         ({"interval": (0.0, 1.0), "method": "rk4"}, "method"),

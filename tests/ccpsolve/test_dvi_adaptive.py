@@ -208,7 +208,15 @@ def test_statistics_tell_what_was_spent():
 
 
 @pytest.mark.parametrize(
-    "options", [{"rtol": 0.0, "atol": 0.0}, {"rtol": -1.0}, {"rtol": np.nan}, {"event_tol": 0.0}]
+    "options",
+    [
+        {"rtol": 0.0, "atol": 0.0},
+        {"rtol": -1.0},
+        {"rtol": np.nan},
+        {"rtol": "small"},
+        {"atol": None},
+        {"event_tol": 0.0},
+    ],
 )
 def test_bad_tolerances(options):
     with pytest.raises(ccpsolve.InvalidProblemError, match="tol"):

@@ -108,6 +108,8 @@ def test_solution_verifies_itself():
         ({"method": "simplex"}, "method is 'simplex'"),
         ({"tol": 0.0}, "tol is 0.0"),
         ({"tol": float("nan")}, "tol is nan"),
+        ({"tol": "small"}, "tol is 'small'"),
+        ({"tol": None}, "tol is None"),
         ({"x0": np.eye(3)}, "x0 has shape"),
         ({"x0": np.full((2, 2), np.nan)}, "x0 has 4 NaN"),
     ],

@@ -69,5 +69,6 @@ def test_problems_without_solution_have_their_status():
     solution = CCPSolver(1).solve([[1.0]], [[0.0]])
     assert solution.status is Status.UNBOUNDED
     assert CCPSolver(0).solve(np.zeros((0, 0)), np.zeros((0, 0))).status is Status.SOLVED
-    with pytest.raises(ccpsolve.InvalidProblemError, match="k is -1"):
-        CCPSolver(-1)
+    for k in (-1, 2.5, "two", True):
+        with pytest.raises(ccpsolve.InvalidProblemError, match=f"k is {k!r}; allowed"):
+            CCPSolver(k)

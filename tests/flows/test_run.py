@@ -217,6 +217,15 @@ def test_missing_or_broken_run(tmp_path):
         ({"steps": 1, "rtol": np.nan}, "rtol"),
         ({"steps": 1, "spectrum_every": 0}, "spectrum_every"),
         ({"steps": 1, "save_weights": 0}, "save_weights"),
+        ({"steps": 1, "save_weights": "k"}, "save_weights"),
+        ({"steps": 1, "save_weights": [2]}, r"save_weights must be .* in 0\.\.1, found 2"),
+        ({"steps": 1, "processes": 3}, "processes"),
+        ({"steps": 1, "out": 3}, "out"),
+        ({"steps": 1, "provenance": 3}, "provenance"),
+        ({"steps": 1, "test_inputs": "digits"}, "test_inputs"),
+        ({"steps": 1, "start": 3}, "start"),
+        ({"steps": 1, "start": Start(torch.ones(3), torch.ones(0))}, r"start\.w"),
+        ({"steps": 1, "start": Start(torch.ones(2), torch.ones(1))}, r"start\.nu"),
         ({"steps": 1, "processes": ["adam"]}, "processes"),
         ({"steps": 1, "processes": []}, "processes"),
         ({"steps": 1, "processes": ["stable", "stable"]}, "processes"),
@@ -225,6 +234,19 @@ def test_missing_or_broken_run(tmp_path):
 def test_bad_arguments(objective, arguments, name):
     with pytest.raises(flows.InvalidArgumentError, match=name):
         flows.run(objective, flows.GD(0.3), **arguments)
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers(objective):
+    run = flows.run(objective, flows.GD(0.3), steps=np.int64(2), save_weights=np.int64(2))
+    assert run.dataset.sizes["step"] == 3
+    assert run.weights("discrete", 2).shape == (2,)
+
+
+def test_what_to_run_and_how_are_checked(objective):
+    with pytest.raises(flows.InvalidArgumentError, match="objective must be"):
+        flows.run(quartic, flows.GD(0.3), steps=1)
+    with pytest.raises(flows.InvalidArgumentError, match="method must be"):
+        flows.run(objective, "gd", steps=1)
 
 
 @pytest.mark.parametrize("lr", [0.0, -1.0, np.nan, np.inf, "fast"])

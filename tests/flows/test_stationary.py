@@ -87,6 +87,17 @@ class TestSolver:
         with pytest.raises(flows.FlowsError, match="relative gap of"):
             solver.solve(objective.w0, objective.gradient(objective.w0), LR)
 
+    def test_wrong_shapes_are_named(self):
+        objective = many_weights()
+        solver = StationarySolver(objective)
+        w = objective.w0
+        with pytest.raises(flows.InvalidArgumentError, match="gradient must have shape"):
+            solver.solve(w, w[:3], LR)
+        with pytest.raises(flows.InvalidArgumentError, match="w must have shape"):
+            solver.solve(w[:3], w, LR)
+        with pytest.raises(flows.InvalidArgumentError, match="seed must be a whole number"):
+            StationarySolver(objective, seed="random")
+
     def test_the_next_solve_starts_from_the_last(self):
         objective = many_weights()
         solver = StationarySolver(objective)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from flows._arguments import check_integer
 from flows._errors import InvalidArgumentError
-from flows.tasks._labels import check_integer
 from flows.tasks._task import Task
 
 

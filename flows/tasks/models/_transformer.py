@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from flows._arguments import check_integer
 from flows._errors import InvalidArgumentError
-from flows.tasks._labels import check_integer
 
 _EXPANSION = 4  # neurons per feature in the perceptrons between attentions
 _LONGEST_PERIOD = 10_000.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from flows.tasks._labels import check_integer
+from flows._arguments import check_integer
 from flows.tasks._task import Task
 from flows.tasks.models._activations import activation_maker
 from flows.tasks.models._building import initialised, require_images

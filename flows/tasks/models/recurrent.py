@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from flows.tasks._labels import check_integer
+from flows._arguments import check_integer
 from flows.tasks._task import Task
 from flows.tasks.models._building import initialised, require_kind
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from flows.tasks._labels import check_integer
+from flows._arguments import check_integer
 from flows.tasks._task import Task
 from flows.tasks.models._activations import activation_maker
 from flows.tasks.models._building import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from flows._arguments import check_integer
 from flows._errors import InvalidArgumentError
-from flows.tasks._labels import check_integer
 from flows.tasks._task import Task
 from flows.tasks.models._activations import activation_maker
 from flows.tasks.models._building import (

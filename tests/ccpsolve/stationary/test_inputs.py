@@ -19,6 +19,7 @@ G = np.linspace(0.1, 1, 6)
         ((np.ones((2, 3)), H, 1.0), "gradient has shape"),
         ((np.full(6, np.nan), H, 1.0), "gradient contains NaN"),
         ((G * 1j, H, 1.0), "gradient has dtype complex"),
+        ((["a"] * 6, H, 1.0), "gradient has dtype <U1"),
         ((G, H[:5], 1.0), "hessian has shape"),
         ((G, H * 1j, 1.0), "hessian is complex"),
         ((G, np.where(np.eye(6) > 0, np.inf, H), 1.0), "hessian contains NaN or inf"),
@@ -44,11 +45,31 @@ def test_bad_data_are_named(arguments, message):
         {"rank": 0, "method": "fixed_point"},
         {"start": np.ones((5, 2)), "method": "fixed_point"},
         {"failure_probability": 2.0},
+        {"failure_probability": None},
+        {"tol": "small"},
+        {"rank": 2.5},
+        {"rank": 7, "method": "fixed_point"},
+        {"start": "yesterday", "method": "subspace"},
+        {"max_iterations": 0},
+        {"max_iterations": 2.5},
+        {"max_products": 0},
+        {"max_products": "all"},
+        {"rng": "random"},
+        {"rng": -1},
     ],
 )
 def test_bad_options_are_named(options):
-    with pytest.raises(InvalidProblemError, match="allowed"):
+    name = next(iter(options))
+    with pytest.raises(InvalidProblemError, match=f"{name} (is|has) .*allowed"):
         stationary_preconditioner(G, lambda block: H @ block, 1.0, **options)
+
+
+def test_a_seed_stands_for_its_generator():
+    first, second = (
+        stationary_preconditioner(G, lambda block: H @ block, 1.0, method="subspace", rng=rng)
+        for rng in (3, np.random.default_rng(3))
+    )
+    np.testing.assert_array_equal(first.D, second.D)
 
 
 def test_operators_that_break_the_contract_are_named():
