@@ -10,7 +10,7 @@ import scipy.linalg
 import scipy.special
 from numpy.typing import NDArray
 
-from ccpsolve._errors import InvalidProblemError
+from ccpsolve._arguments import as_generator, require_count, require_fraction
 
 __all__ = ["EigenvalueBound", "deflated_bound", "largest_eigenvalue_bound"]
 
@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 _BREAKDOWN = 1e-13  # a Lanczos residual this small, relative to the spectrum, is an invariant space
 _BISECTIONS = 100
 _ROUNDING = 1e-14  # of the Lanczos recurrence, relative to the spectrum
+_SETTLED = 0.25  # part of the way to ``hopeless`` that is near enough above the target
 _BLOCK = 4
 
 
@@ -62,7 +63,7 @@ def largest_eigenvalue_bound(
     dimension: int,
     *,
     failure_probability: float = 1e-6,
-    rng: np.random.Generator | None = None,
+    rng: np.random.Generator | int | None = None,
     max_steps: int = 20,
     target: float = -np.inf,
     hopeless: float = np.inf,
@@ -91,14 +92,15 @@ def largest_eigenvalue_bound(
         d.
     failure_probability : float
         ε in (0, 1).
-    rng : numpy.random.Generator, optional
-        Source of the start; it must be independent of A. Default: fresh entropy.
+    rng : numpy.random.Generator or int, optional
+        Source of the start, or its seed; it must be independent of A. Default: fresh entropy.
     max_steps : int
         Products allowed.
     target : float
         Stop as soon as the bound is at most this.
     hopeless : float
-        Stop as soon as a Ritz value, hence λ_max, is above this.
+        Stop as soon as a Ritz value, hence λ_max, is above this; and, once a Ritz value is above
+        ``target``, as soon as the bound is nearer to it than a quarter of the way to this.
     deflate : ndarray, shape (d, k), optional
         Orthonormal columns Q: A is replaced by (I − QQᵀ)A(I − QQᵀ) on the complement of Q.
     keep : int
@@ -112,7 +114,8 @@ def largest_eigenvalue_bound(
     Raises
     ------
     InvalidProblemError
-        When ``failure_probability`` is not in (0, 1) or ``max_steps`` < 1.
+        When ``failure_probability`` is not in (0, 1), ``max_steps`` or ``keep`` < 1, or ``rng`` no
+        generator and no seed.
 
     References
     ----------
@@ -127,13 +130,9 @@ def largest_eigenvalue_bound(
     >>> bound.estimate <= 1.0 <= bound.value < 1.05
     True
     """
-    if not 0 < failure_probability < 1:
-        raise InvalidProblemError(
-            f"failure_probability is {failure_probability!r}; allowed: a number in (0, 1)"
-        )
-    if max_steps < 1:
-        raise InvalidProblemError(f"max_steps is {max_steps!r}; allowed: at least 1")
-    rng = np.random.default_rng() if rng is None else rng
+    require_fraction(failure_probability=failure_probability)
+    require_count(max_steps=max_steps, keep=keep)
+    rng = as_generator(rng)
     free = dimension - (0 if deflate is None else deflate.shape[1])
     if free <= 0:
         nothing = np.zeros((dimension, 0))
@@ -158,6 +157,9 @@ def largest_eigenvalue_bound(
         bound = ritz[-1] + off[-1] if invariant else _root(ritz, np.array(off), log_delta)
         value = min(value, bound + _ROUNDING * np.abs(ritz).max())
         if invariant or value <= target or ritz[-1] > hopeless or steps == max_steps:
+            break
+        room = hopeless - ritz[-1]
+        if ritz[-1] > target and np.isfinite(room) and value - ritz[-1] <= _SETTLED * room:
             break
         q = w / off[-1]
     rounding = _ROUNDING * np.abs(ritz).max()

@@ -112,7 +112,16 @@ def test_deflated_bound_holds_and_is_sharp_for_small_residuals():
         assert top - 1e-12 <= found <= classical + 1e-12
 
 
-@pytest.mark.parametrize("probability", [0.0, 1.0, -1.0, np.nan])
+@pytest.mark.parametrize(
+    "options", [{"max_steps": 0}, {"max_steps": 2.5}, {"keep": 0}, {"rng": "random"}]
+)
+def test_refuses_other_options_by_name(options):
+    (name,) = options
+    with pytest.raises(CCPError, match=f"{name} is .*allowed"):
+        largest_eigenvalue_bound(lambda v: v, 5, **options)
+
+
+@pytest.mark.parametrize("probability", [0.0, 1.0, -1.0, np.nan, "small"])
 def test_refuses_impossible_probabilities(probability):
     with pytest.raises(CCPError, match=r"failure_probability is .*allowed"):
         bound(SPECTRA["uniform"], 0, 3, probability)
@@ -131,6 +140,22 @@ def test_a_hopeless_run_stops():
     )
     assert 2.0 < given_up.estimate <= 5.0 <= given_up.value
     assert given_up.steps <= 8
+
+
+def test_a_run_that_cannot_reach_its_target_stops_when_it_knows_what_there_is():
+    """One eigenvalue lies between target and hopeless: the bound converges to it."""
+    diagonal = np.concatenate([[1.86], np.linspace(0, 0.8, 999)])
+    found = largest_eigenvalue_bound(
+        lambda v: diagonal * v,
+        1000,
+        rng=np.random.default_rng(0),
+        max_steps=60,
+        target=1.7,
+        hopeless=2.0,
+    )
+    assert 1.86 <= found.value <= 1.86 + 0.25 * 0.14 + 1e-12
+    assert found.estimate == pytest.approx(1.86, rel=1e-3)
+    assert found.steps <= 20
 
 
 def test_both_ends_are_bounded():
