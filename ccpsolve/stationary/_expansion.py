@@ -26,6 +26,7 @@ _NEAR = 1.2  # Ritz values from here on may become critical (critical is 2)
 _MOST_NEAR = 12
 _ASSUMED_COMPLEMENT = 1.0  # guess of λ_max on the complement while it is not bounded
 _OPEN = 0.1  # part of the tolerance by which λ_max may exceed 2
+_LAGGING = 0.3  # part of the largest excess over 2 from which on a combination is worth a product
 _FROM_E = 0.25  # part of the tolerance that the residual of E may cost
 _SLACK = 0.5  # part of the tolerance that an estimate must reach before a certificate is tried
 
@@ -36,54 +37,56 @@ def good_enough(estimate: float, tol: float) -> bool:
 
 
 def expand(span: Span, p: Array, tol: float, extra: int) -> tuple[int, float]:
-    """Add F = P⁻¹HE/2, and residuals that keep λ_max(P⁻¹H) from being bounded.
+    """Add the combinations of residuals that keep the gap open, or F = P⁻¹HE/2.
 
-    Each is left out where the tolerance does not need it. Where F is added, E becomes F, which
-    satisfies the dual constraint ‖F_i‖² ≤ ½ by itself: a lower bound without further products.
+    Combinations lag behind each other by orders of magnitude, since directions become critical one
+    after the other: only those that decide the gap now are added. F is, with all columns of
+    E, where the dual value decides it. It satisfies the dual constraint ‖F_i‖² ≤ ½ by itself.
 
     Parameters
     ----------
     span : Span
-        With E = V·C of the reduced problem.
+        With E = V·C of the reduced problem; E becomes F where F is added.
     p : ndarray, shape (d,)
         Preconditioner of the reduced problem.
     tol : float
         Relative gap aimed at.
     extra : int
-        Columns allowed beside F.
+        Columns allowed beside those of E.
 
     Returns
     -------
     added : int
         New columns.
     estimate : float
-        Relative gap of p and E if the complement is as guessed.
+        Relative gap of p and E if the complement is as guessed; ∞ where it cannot be.
     """
-    problem = span.problem
+    problem, rank = span.problem, span.C.shape[1]
     ritz, gram = span.ritz(p)
     near = (ritz.values >= _NEAR) & (np.arange(span.columns) < _MOST_NEAR)
     ritz = Ritz(ritz.values[near], ritz.T[:, near])
     squares = span.residual_gram(ritz, p)
-    bound = _guessed_bound(ritz.values, squares)
+    bound = deflated_bound(np.diag(ritz.values), squares, _ASSUMED_COMPLEMENT)
     dual = max(span.dual_point()[1], image_value(span, p))
-    estimate = _gap(problem, p, dual, bound)
+    estimate = _gap(problem, p, dual, bound, tol)
     if good_enough(estimate, tol):
         return 0, estimate
-    of_E = span.share_of_E(gram, ritz.T) >= 0.5
-    others = Ritz(ritz.values[~of_E], ritz.T[:, ~of_E])
-    axes = open_combinations(others, squares[np.ix_(~of_E, ~of_E)], _ASSUMED_COMPLEMENT, tol)
-    axes = axes[:, :extra]
-    bound_of_E = _guessed_bound(ritz.values[of_E], squares[np.ix_(of_E, of_E)])
-    improve_E = not axes.shape[1] or _gap(problem, p, dual, bound_of_E) > _FROM_E * tol
-    rank = span.C.shape[1] if improve_E else 0
-    block = residual_block(span, p, others, axes, span.C[:, :rank])
-    added, coefficients = span.append(block, p)
-    if improve_E:
-        span.C = coefficients[:, :rank]
-    return added, _gap(problem, p, max(dual, span.dual_point()[1]), bound)
+    axes = open_combinations(ritz, squares, _ASSUMED_COMPLEMENT, tol, lagging=_LAGGING)
+    of_dual = _gap(problem, p, dual, 2.0, tol)
+    if axes.shape[1] and of_dual <= max(_FROM_E * tol, estimate / 2):
+        block = residual_block(span, p, ritz, axes[:, : rank + extra], span.C[:, :0])
+        return span.append(block, p)[0], estimate
+    others = span.share_of_E(gram, ritz.T) < 0.5
+    ritz = Ritz(ritz.values[others], ritz.T[:, others])
+    axes = open_combinations(ritz, squares[np.ix_(others, others)], _ASSUMED_COMPLEMENT, tol)
+    added, coefficients = span.append(residual_block(span, p, ritz, axes[:, :extra], span.C), p)
+    span.C = coefficients[:, :rank]
+    return added, _gap(problem, p, max(dual, span.dual_point()[1]), bound, tol)
 
 
-def open_combinations(ritz: Ritz, squares: Array, complement: float, tol: float) -> Array:
+def open_combinations(
+    ritz: Ritz, squares: Array, complement: float, tol: float, *, lagging: float = 0.0
+) -> Array:
     """Find the eigenvectors of M = Θ + RᵀR/(2 − u) above 2, largest first.
 
     Parameters
@@ -96,6 +99,8 @@ def open_combinations(ritz: Ritz, squares: Array, complement: float, tol: float)
         u < 2.
     tol : float
         Relative gap aimed at.
+    lagging : float
+        Leave out those that exceed 2 by less than this part of the largest excess.
 
     Returns
     -------
@@ -105,7 +110,9 @@ def open_combinations(ritz: Ritz, squares: Array, complement: float, tol: float)
     if not len(ritz.values):
         return np.zeros((0, 0))
     values, axes = np.linalg.eigh(np.diag(ritz.values) + squares / (2 - complement))
-    return axes[:, np.flatnonzero(values > 2 * (1 + _OPEN * tol))[::-1]]
+    excess = values - 2
+    open_ = excess > max(2 * _OPEN * tol, lagging * excess[-1])
+    return axes[:, np.flatnonzero(open_)[::-1]]
 
 
 def residual_block(span: Span, p: Array, ritz: Ritz, axes: Array, C: Array) -> Array:
@@ -119,11 +126,8 @@ def residual_block(span: Span, p: Array, ritz: Ritz, axes: Array, C: Array) -> A
     return block
 
 
-def _guessed_bound(values: Array, squares: Array) -> float:
-    return deflated_bound(np.diag(values), squares, _ASSUMED_COMPLEMENT)
-
-
-def _gap(problem: StationaryProblem, p: Array, dual: float, bound: float) -> float:
-    """Relative gap if λ_max(P⁻¹H) ≤ bound."""
+def _gap(problem: StationaryProblem, p: Array, dual: float, bound: float, tol: float) -> float:
+    """Relative gap if λ_max(P⁻¹H) ≤ bound; ∞ where the dual value refutes that."""
     scaled = np.maximum(max(bound, 0.0) / 2 * p, problem.c)
-    return relative_gap(problem.primal_value(scaled), dual)
+    primal = problem.primal_value(scaled)
+    return np.inf if dual > (1 + tol) * primal else relative_gap(primal, dual)
