@@ -9,8 +9,9 @@ from bench.stationary import fixed_point_products
 from bench.stationary_problems import network, spikes_and_bulk
 from ccpsolve import Status
 from ccpsolve.stationary import StationaryProblem, stationary_preconditioner
+from ccpsolve.stationary._expansion import expand, open_combinations
 from ccpsolve.stationary._reduced import solve_reduced
-from ccpsolve.stationary._span import Span
+from ccpsolve.stationary._span import Ritz, Span
 from ccpsolve.stationary._start import from_factor
 from tests.ccpsolve.stationary.problems import spiked
 
@@ -188,3 +189,30 @@ def test_a_million_coordinates():
     assert gap <= 1e-3
     assert products <= 120
     assert vectors <= 40  # of length d, the product's own included
+
+
+def test_combinations_that_lag_behind_the_others_are_the_open_ones():
+    ritz = Ritz(np.array([1.999, 1.9, 1.7, 1.3]), np.eye(4))
+    squares = np.diag([0.003, 0.5, 0.4, 0.1])  # M exceeds 2 by 0.002, 0.4, 0.1 and not at all
+    found = open_combinations(ritz, squares, complement=1.0, tol=1e-4)
+    np.testing.assert_allclose(np.abs(found), np.eye(4)[:, [1, 2, 0]], atol=1e-12)
+    found = open_combinations(ritz, squares, complement=1.0, tol=1e-4, lagging=0.2)
+    np.testing.assert_allclose(np.abs(found), np.eye(4)[:, [1, 2]], atol=1e-12)
+    assert open_combinations(ritz, 0 * squares, complement=1.0, tol=1e-4).shape == (4, 0)
+
+
+@pytest.mark.parametrize("size", [0.5, 1.0])
+def test_an_estimate_that_the_dual_value_refutes_is_not_good_enough(size):
+    """On a span that hardly sees the one critical direction all looks stable, but F says no."""
+    d, seen = 50, 0.2
+    h = np.r_[4.0, np.linspace(0, 0.3, d - 1)]
+    problem = StationaryProblem(np.full(d, size), lambda V: h[:, None] * V, 1.0)
+    span = Span(problem, 20)
+    column = np.full((d, 1), np.sqrt((1 - seen**2) / (d - 1)))
+    column[0] = seen
+    span.extend(column)
+    reduced = solve_reduced(span.W, problem.c, transform=span.A**-0.5)
+    span.C = span.A**-0.5 @ reduced.root()
+    added, estimate = expand(span, reduced.p, 1e-4, 4)
+    assert added == 1
+    assert estimate == np.inf
