@@ -19,6 +19,7 @@ from ccpsolve.stationary._problem import StationaryProblem
 from ccpsolve.stationary._semidefinite import is_feasible, smallest_feasible_scale
 
 __all__ = [
+    "MOST_LIFT",
     "Certificate",
     "certify_exactly",
     "certify_with_probability",
@@ -31,7 +32,7 @@ Array = NDArray[np.float64]
 # tried before an eigenvalue computation
 _TINY_SCALINGS = (1.0, 1 + 1e-13, 1 + 1e-11, 1 + 1e-10, 1 + 1e-9)
 _USELESS = 2.0  # λ_max(P⁻¹H) on the complement from which on the span is too small
-_LIFT = 1.9  # more than this the span may not add to λ_max on the complement, when eliminated
+MOST_LIFT = 1.9  # more than this the span may not add to λ_max on the complement, when eliminated
 _BISECTIONS = 40
 
 
@@ -223,7 +224,7 @@ def certify_with_probability(
     eliminated = np.inf
     if complement is None:
         eliminated = _allowed(problem, p, dual, tol)
-        if coupling.lift(eliminated) > _LIFT:
+        if coupling.lift(eliminated) > MOST_LIFT:
             eliminated = np.inf
         target = eliminated
         if not np.isfinite(eliminated):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ccpsolve.stationary._certificate import positive
 from ccpsolve.stationary._certifier import Certifier
-from ccpsolve.stationary._expansion import open_combinations, residual_block
+from ccpsolve.stationary._expansion import OPEN, open_combinations, residual_block
 from ccpsolve.stationary._image import image, image_value
 from ccpsolve.stationary._lanczos_bound import EigenvalueBound
 from ccpsolve.stationary._span import Span
@@ -99,7 +99,7 @@ def _complete(
         critical = ritz.values[0] > 2 * (1 + tol)  # the span had missed it: p must change
         if certifier.done or critical or bound.value > _USEFUL or not extra:
             return
-        axes = open_combinations(ritz, span.residual_gram(ritz, p), bound.value, tol)
+        axes = open_combinations(ritz, span.residual_gram(ritz, p), bound.value, 2 * OPEN * tol)
         added, _ = span.append(residual_block(span, p, ritz, axes[:, :extra], span.C[:, :0]), p)
         _logger.debug("closing: %d columns, complement %.4g", added, bound.value)
         if not added:

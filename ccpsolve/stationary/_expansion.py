@@ -12,20 +12,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ccpsolve.stationary._certificate import relative_gap
+from ccpsolve.stationary._certificate import MOST_LIFT, relative_gap
 from ccpsolve.stationary._image import image_value
 from ccpsolve.stationary._lanczos_bound import deflated_bound
 from ccpsolve.stationary._problem import StationaryProblem
 from ccpsolve.stationary._span import Ritz, Span, row_blocks
 
-__all__ = ["expand", "good_enough", "open_combinations", "residual_block"]
+__all__ = ["OPEN", "expand", "expand_hidden", "good_enough", "open_combinations", "residual_block"]
 
 Array = NDArray[np.float64]
 
 _NEAR = 1.2  # Ritz values from here on may become critical (critical is 2)
 _MOST_NEAR = 12
 _ASSUMED_COMPLEMENT = 1.0  # guess of λ_max on the complement while it is not bounded
-_OPEN = 0.1  # part of the tolerance by which λ_max may exceed 2
+OPEN = 0.1  # part of the tolerance by which λ_max may exceed 2
 _LAGGING = 0.3  # part of the largest excess over 2 from which on a combination is worth a product
 _FROM_E = 0.25  # part of the tolerance that the residual of E may cost
 _SLACK = 0.5  # part of the tolerance that an estimate must reach before a certificate is tried
@@ -71,21 +71,46 @@ def expand(span: Span, p: Array, tol: float, extra: int) -> tuple[int, float]:
     estimate = _gap(problem, p, dual, bound, tol)
     if good_enough(estimate, tol):
         return 0, estimate
-    axes = open_combinations(ritz, squares, _ASSUMED_COMPLEMENT, tol, lagging=_LAGGING)
+    allowed = 2 * OPEN * tol
+    axes = open_combinations(ritz, squares, _ASSUMED_COMPLEMENT, allowed, lagging=_LAGGING)
     of_dual = _gap(problem, p, dual, 2.0, tol)
     if axes.shape[1] and of_dual <= max(_FROM_E * tol, estimate / 2):
         block = residual_block(span, p, ritz, axes[:, : rank + extra], span.C[:, :0])
         return span.append(block, p)[0], estimate
     others = span.share_of_E(gram, ritz.T) < 0.5
     ritz = Ritz(ritz.values[others], ritz.T[:, others])
-    axes = open_combinations(ritz, squares[np.ix_(others, others)], _ASSUMED_COMPLEMENT, tol)
+    axes = open_combinations(ritz, squares[np.ix_(others, others)], _ASSUMED_COMPLEMENT, allowed)
     added, coefficients = span.append(residual_block(span, p, ritz, axes[:, :extra], span.C), p)
     span.C = coefficients[:, :rank]
     return added, _gap(problem, p, max(dual, span.dual_point()[1]), bound, tol)
 
 
+def expand_hidden(span: Span, p: Array, tol: float, extra: int) -> int:
+    """Add the combinations of *all* residuals that refute p, where those near 2 do not.
+
+    The certificate eliminates the whole span. Where that alone lifts λ_max on the complement to 2,
+    if H is not too indefinite there, p is not feasible and a Lanczos run would be in vain.
+
+    Parameters
+    ----------
+    span, p, tol, extra
+        As for `expand`.
+
+    Returns
+    -------
+    int
+        New columns.
+    """
+    ritz, _ = span.ritz(p)
+    squares = span.residual_gram(ritz, p)
+    axes = open_combinations(ritz, squares, 2 - MOST_LIFT, allowed=2 * tol)[:, :extra]
+    if not axes.shape[1]:
+        return 0
+    return span.append(residual_block(span, p, ritz, axes, span.C[:, :0]), p)[0]
+
+
 def open_combinations(
-    ritz: Ritz, squares: Array, complement: float, tol: float, *, lagging: float = 0.0
+    ritz: Ritz, squares: Array, complement: float, allowed: float, *, lagging: float = 0.0
 ) -> Array:
     """Find the eigenvectors of M = Θ + RᵀR/(2 − u) above 2, largest first.
 
@@ -97,8 +122,8 @@ def open_combinations(
         RᵀR.
     complement : float
         u < 2.
-    tol : float
-        Relative gap aimed at.
+    allowed : float
+        What may be left above 2.
     lagging : float
         Leave out those that exceed 2 by less than this part of the largest excess.
 
@@ -111,7 +136,7 @@ def open_combinations(
         return np.zeros((0, 0))
     values, axes = np.linalg.eigh(np.diag(ritz.values) + squares / (2 - complement))
     excess = values - 2
-    open_ = excess > max(2 * _OPEN * tol, lagging * excess[-1])
+    open_ = excess > max(allowed, lagging * excess[-1])
     return axes[:, np.flatnonzero(open_)[::-1]]
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ccpsolve.stationary._candidate import Candidate
 from ccpsolve.stationary._certifier import Certifier
 from ccpsolve.stationary._closing import LANCZOS_STEPS, LARGE, close
-from ccpsolve.stationary._expansion import expand, good_enough
+from ccpsolve.stationary._expansion import expand, expand_hidden, good_enough
 from ccpsolve.stationary._problem import StationaryProblem
 from ccpsolve.stationary._reduced import solve_reduced
 from ccpsolve.stationary._span import Ritz, Span, weighted_gram
@@ -91,7 +91,9 @@ def solve_subspace(
         left = max_products - problem.hessian.products - LANCZOS_STEPS
         idle = idle + 1 if added == 0 else 0
         last = left <= 0 or idle > _IDLE or iteration == max_iterations
-        if last or good_enough(estimate, certifier.tol):
+        room = max(min(extra, limit - span.columns), 0)
+        ready = good_enough(estimate, certifier.tol)
+        if last or (ready and not expand_hidden(span, p, certifier.tol, room)):
             steps = int(min(LANCZOS_STEPS * 2**attempts, max(left, 0) + LANCZOS_STEPS))
             close(certifier, span, p, steps, 0 if left <= 0 else extra)
             attempts += 1

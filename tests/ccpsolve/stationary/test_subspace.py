@@ -9,7 +9,11 @@ from bench.stationary import fixed_point_products
 from bench.stationary_problems import network, spikes_and_bulk
 from ccpsolve import Status
 from ccpsolve.stationary import StationaryProblem, stationary_preconditioner
-from ccpsolve.stationary._expansion import expand, open_combinations
+from ccpsolve.stationary._expansion import (
+    expand,
+    expand_hidden,
+    open_combinations,
+)
 from ccpsolve.stationary._reduced import solve_reduced
 from ccpsolve.stationary._span import Ritz, Span
 from ccpsolve.stationary._start import from_factor
@@ -194,11 +198,11 @@ def test_a_million_coordinates():
 def test_combinations_that_lag_behind_the_others_are_the_open_ones():
     ritz = Ritz(np.array([1.999, 1.9, 1.7, 1.3]), np.eye(4))
     squares = np.diag([0.003, 0.5, 0.4, 0.1])  # M exceeds 2 by 0.002, 0.4, 0.1 and not at all
-    found = open_combinations(ritz, squares, complement=1.0, tol=1e-4)
+    found = open_combinations(ritz, squares, complement=1.0, allowed=2e-5)
     np.testing.assert_allclose(np.abs(found), np.eye(4)[:, [1, 2, 0]], atol=1e-12)
-    found = open_combinations(ritz, squares, complement=1.0, tol=1e-4, lagging=0.2)
+    found = open_combinations(ritz, squares, complement=1.0, allowed=2e-5, lagging=0.2)
     np.testing.assert_allclose(np.abs(found), np.eye(4)[:, [1, 2]], atol=1e-12)
-    assert open_combinations(ritz, 0 * squares, complement=1.0, tol=1e-4).shape == (4, 0)
+    assert open_combinations(ritz, 0 * squares, complement=1.0, allowed=2e-5).shape == (4, 0)
 
 
 @pytest.mark.parametrize("size", [0.5, 1.0])
@@ -216,3 +220,19 @@ def test_an_estimate_that_the_dual_value_refutes_is_not_good_enough(size):
     added, estimate = expand(span, reduced.p, 1e-4, 4)
     assert added == 1
     assert estimate == np.inf
+
+
+def test_residuals_that_together_refute_p_are_found_though_no_ritz_value_is_near():
+    """Five Ritz vectors of value 0.9 share one residual: A has an eigenvalue of 2.5."""
+    d, shared, value = 60, 5, 0.9
+    A = np.zeros((d, d))
+    A[range(shared), range(shared)] = value
+    A[shared, :shared] = A[:shared, shared] = 0.9
+    problem = StationaryProblem(np.full(d, 1e-3), lambda V: A @ V, 1.0)
+    span = Span(problem, 20)
+    span.extend(np.eye(d)[:, :shared])
+    span.C = np.zeros((shared, 0))
+    assert np.linalg.eigvalsh(A)[-1] > 2.4
+    assert expand_hidden(span, np.ones(d), 1e-4, 4) == 1
+    assert np.abs(span.V[:, -1]).argmax() == shared
+    assert expand_hidden(span, 2 * np.ones(d), 1e-4, 4) == 0  # P = 2I: λ_max(P⁻¹H) < 1.5
